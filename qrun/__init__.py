@@ -1,0 +1,3 @@
+"""qrun: a declarative runner for quantum jobs."""
+
+__version__ = "0.1.0"

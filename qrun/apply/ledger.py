@@ -1,0 +1,57 @@
+"""The pen of the loop: facts of many coroutines in one durable write, and the store as the loop sees it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from qrun.errors import StoreError
+from qrun.job import Program
+from qrun.record import Fact, Output, Record, Records
+
+
+class Store(Protocol):
+    """What the loop needs of the results directory; each method returns once its effect is durable."""
+
+    @property
+    def records(self) -> Records: ...
+    def note(self, *facts: Fact) -> None: ...
+    def keep_program(self, program: Program, data: bytes) -> None: ...
+    def keep_output(self, key: str, digest: str, attempt: int, name: str, data: bytes) -> Output: ...
+    def missing(self, record: Record) -> bool: ...
+    def job(self, key: str, digest: str) -> Mapping[str, Any]: ...
+    def publish(self, *, rest: bool) -> None: ...
+    def rescue(self, facts: Sequence[Fact]) -> str: ...
+
+
+class Ledger:
+    """Facts that arrive in one turn of the event loop share one write and one fdatasync."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._waiting: list[Fact] = []
+        self._written: asyncio.Future[None] | None = None
+
+    def commit(self, *facts: Fact) -> asyncio.Future[None]:
+        """To be awaited: done once the facts are on disk and folded into the records. Raises StoreError."""
+        self._waiting.extend(facts)
+        if self._written is None:
+            loop = asyncio.get_running_loop()
+            self._written = loop.create_future()
+            loop.call_soon(self._write)
+        return self._written
+
+    def _write(self) -> None:
+        facts, written = self._waiting, self._written
+        self._waiting, self._written = [], None
+        assert written is not None
+        try:
+            self.store.note(*facts)
+            self.store.publish(rest=False)
+        except StoreError as error:
+            if not written.cancelled():
+                written.set_exception(error)
+        else:
+            if not written.cancelled():
+                written.set_result(None)

@@ -1,0 +1,625 @@
+"""Take steps until every job rests.
+
+Level-triggered: after each fact a job is looked at again as it *is*, and `decide` names what is next. Nothing here
+remembers how a job came to its phase. What is in flight is a task; what waits for a neighbour is parked under it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from qrun.apply.collect import collect, headline
+from qrun.apply.ledger import Ledger, Store
+from qrun.apply.recover import Recoverer
+from qrun.apply.submit import Submitter
+from qrun.clock import Clock
+from qrun.errors import BudgetError, ProviderError, SettingsError, StoreError
+from qrun.events import (
+    Absent,
+    Cancelling,
+    Emit,
+    Failed,
+    Fetched,
+    Held,
+    Refused,
+    Relabelled,
+    Renamed,
+    Rested,
+    Retrying,
+    Running,
+    Started,
+    Warned,
+)
+from qrun.job import Job, Program
+from qrun.plan import Action, Need, Pair, Policy, Step, decide, match, need, over_budget, packed
+from qrun.provider import Capabilities, Labels, Provider, Recovery, Status
+from qrun.record import Fetched as FetchedFact
+from qrun.record import Handle, Labelled, Phase, Reached, Record, mark
+from qrun.record import Renamed as RenamedFact
+
+Name = tuple[str, str]  # (key, digest)
+
+UNCLEAR = frozenset({Phase.INTENT, Phase.UNCERTAIN})
+
+
+@dataclass(kw_only=True, slots=True)
+class Outcome:
+    """How the loop ended. `left` are jobs that still run; `errors` are what stopped a connection or a request."""
+
+    stopped: str | None = None  # "interrupted" or "timeout"
+    held: dict[str, str] = field(default_factory=dict)
+    left: list[str] = field(default_factory=list)
+    errors: list[ProviderError] = field(default_factory=list)
+    over_budget: bool = False
+
+
+class Live:
+    """The handles of one connection that wait, as a provider's `watch` sees them."""
+
+    def __init__(self) -> None:
+        self.names: dict[Handle, Name] = {}
+        self._changed = asyncio.Event()
+
+    def handles(self) -> Sequence[Handle]:
+        return list(self.names)
+
+    async def changed(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
+    def add(self, handle: Handle, name: Name) -> None:
+        self.names[handle] = name
+        self._changed.set()
+
+    def drop(self, handle: Handle) -> None:
+        self.names.pop(handle, None)
+        self._changed.set()
+
+
+class Apply:
+    """One experiment. `connect` gives the provider of a connection (the same object each time); `content` the bytes of
+    a program as planned; `origin` goes into the records (manifest, commit, dirty, qrun version).
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        connect: Callable[[str], Provider],
+        capabilities: Callable[[str], Capabilities],
+        content: Callable[[Program], bytes],
+        policy: Policy,
+        emit: Emit,
+        clock: Clock | None = None,
+        origin: Mapping[str, Any] | None = None,
+        in_flight: int = 32,
+        spent: tuple[int, int] = (0, 0),
+    ) -> None:
+        self.store = store
+        self.ledger = Ledger(store)
+        self.connect = connect
+        self.capabilities = capabilities
+        self.content = content
+        self.policy = policy
+        self.emit = emit
+        self.clock = clock or Clock()
+        self.origin = dict(origin or {})
+        self.in_flight = in_flight
+        self.experiment = store.records.experiment
+        self.project = store.records.project or ""
+        self.outcome = Outcome()
+        self.refused: dict[Name, str] = {}
+        self.broken: dict[str, ProviderError] = {}
+        self.fatal: StoreError | None = None
+        self.submitter = Submitter(self)
+        self.recoverer = Recoverer(self)
+        self._spent = spent
+        self._pairs: dict[Name, Pair] = {}
+        self._wanted: dict[str, Name] = {}
+        self._rested: set[Name] = set()
+        self._parked: dict[object, list[Name]] = {}
+        self._outbox: list[Step] = []
+        self._live: dict[str, Live] = {}
+        self._watchers: dict[str, asyncio.Task[None]] = {}
+        self._timers: dict[Handle, asyncio.Task[None]] = {}
+        self._told: set[tuple[Handle, str]] = set()
+        self._left: set[str] = set()
+        self._timed_out: dict[Handle, str] = {}
+        self._done: dict[str, list[tuple[Handle, Name, Status]]] = {}
+        self._patient: set[asyncio.Task[None]] = set()  # tasks that only wait, ended by stop()
+        self._tasks: asyncio.TaskGroup | None = None
+
+    # --- the command's side -------------------------------------------------------------------------------------------
+
+    async def run(self, jobs: Sequence[Job]) -> Outcome:
+        """Raises BudgetError before anything is sent, and StoreError when nothing more can be recorded."""
+        self._look(jobs)
+        first = [self._step(name) for name in self._pairs]
+        if problems := over_budget(first, self.policy.budget, spent=self._spent):
+            raise BudgetError(*problems)
+        remote = [s for s in first if s.action is Action.SUBMIT and self._can(s.pair).remote]
+        if remote and not self.project:
+            raise SettingsError(
+                f'"{remote[0].pair.key}" goes to a cloud, but no project id marks what is sent',
+                hint="qrun init writes one into qrun.toml",
+            )
+        resting = sum(step.action is Action.NONE for step in first)
+        self.emit(Started(experiment=self.experiment, steps=len(first) - resting, resting=resting))
+        async with asyncio.TaskGroup() as self._tasks:
+            for step in first:
+                self._take(step)
+        if self.fatal is not None:
+            raise self.fatal
+        self._forget_interrupted()
+        self.store.publish(rest=True)
+        self.outcome.left = sorted(self._left | {n[0] for live in self._live.values() for n in live.names.values()})
+        return self.outcome
+
+    def stop(self, reason: str) -> None:
+        """Send nothing more and wait for nothing more; what is being sent is still recorded."""
+        if self.outcome.stopped is None:
+            self.outcome.stopped = reason
+        for task in (*self._watchers.values(), *self._timers.values(), *self._patient):
+            task.cancel()
+
+    @property
+    def stopping(self) -> bool:
+        return self.outcome.stopped is not None or self.fatal is not None
+
+    # --- looking ------------------------------------------------------------------------------------------------------
+
+    def _look(self, jobs: Sequence[Job]) -> None:
+        """Pair jobs with records; what was renamed is renamed before anything else."""
+        pairs = match(jobs, self.store.records)
+        renamed = [
+            RenamedFact(old=pair.formerly, key=pair.key, digest=pair.digest)
+            for pair in pairs
+            if pair.formerly is not None
+        ]
+        if renamed:
+            self.store.note(*renamed)
+            for fact in renamed:
+                self.emit(Renamed(experiment=self.experiment, job=fact.key, formerly=fact.old))
+        for pair in pairs:
+            name = (pair.key, pair.record.digest if pair.job is None and pair.record else pair.digest)
+            missing = pair.record is not None and pair.record.phase is Phase.SUCCEEDED and self._missing(name)
+            self._pairs[name] = replace(pair, formerly=None, missing=missing) if missing or pair.formerly else pair
+            if pair.job is not None:
+                self._wanted[pair.key] = name
+
+    def _missing(self, name: Name) -> bool:
+        record = self.store.records.get(*name)
+        return record is not None and self.store.missing(record)
+
+    def pair(self, name: Name) -> Pair:
+        """The pair as the records stand now."""
+        pair = self._pairs[name]
+        record = self.store.records.get(*name)
+        older = tuple(self.store.records.get(r.key, r.digest) or r for r in pair.older) if pair.older else ()
+        return replace(pair, record=record, older=older)
+
+    def record(self, name: Name) -> Record:
+        found = self.store.records.get(*name)
+        assert found is not None, f"no record for {name}"
+        return found
+
+    def _step(self, name: Name) -> Step:
+        pair = self.pair(name)
+        return decide(pair, self._can(pair), replace(self.policy, refused=self.refused), self.clock.now())
+
+    def _can(self, pair: Pair) -> Capabilities:
+        provider = pair.job.target.provider if pair.job is not None else pair.record.provider if pair.record else ""
+        return self.capabilities(provider)
+
+    def connection(self, name: Name) -> str:
+        """Through which connection a job is reached: the manifest's, else the one that sent it."""
+        pair = self._pairs.get(name)
+        if pair is not None and pair.job is not None:
+            return pair.job.target.connection
+        last = self.record(name).last
+        return last.connection if last is not None and last.connection else self.record(name).provider
+
+    # --- taking steps -------------------------------------------------------------------------------------------------
+
+    def advance(self, name: Name) -> None:
+        """Look at one job again and take its next step."""
+        if name not in self._pairs or self.stopping:
+            return
+        self._take(self._step(name))
+
+    def start(self, work: Coroutine[Any, Any, None], *, patient: bool = False) -> asyncio.Task[None]:
+        """Run something beside the others; a patient task only waits and ends with `stop`."""
+        assert self._tasks is not None
+        task = self._tasks.create_task(self._guarded(work))
+        if patient:
+            self._patient.add(task)
+            task.add_done_callback(self._patient.discard)
+        return task
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except StoreError as error:
+            self.fatal = self.fatal or error
+            self.stop("store")
+
+    def _take(self, step: Step) -> None:
+        name = (step.pair.key, step.pair.digest)
+        match step.action:
+            case Action.SUBMIT:
+                self._want(name, step)
+            case Action.FIND:
+                self.recoverer.find(name)
+            case Action.WAIT:
+                self.watch(name)
+            case Action.FETCH:
+                self.start(self._fetch_again(name))
+            case Action.RELABEL:
+                self.start(self._relabel(name))
+            case Action.CANCEL:
+                self.start(self._make_room(name, step.reason))
+            case Action.HOLD:
+                self.hold(name, step.reason)
+            case _:
+                self.rest(name)
+
+    def _want(self, name: Name, step: Step) -> None:
+        job = step.pair.job
+        assert job is not None
+        former = step.pair.record.last if step.pair.record is not None else None
+        if former is not None and step.attempt > former.n and self._unfinished(former.marker):
+            self._park(("marker", former.marker), name)
+            return
+        if job.conduct.needs:
+            met, why = need(job, {key: self._need_phase(key) for key in job.conduct.needs})
+            if met is Need.BROKEN:
+                self.hold(name, why)
+                return
+            if met is Need.WAITING:
+                for key in job.conduct.needs:
+                    self._park(("key", key), name)
+                return
+        if step.attempt > 1 and not self._affordable(name, step):
+            return
+        if not self._outbox:
+            self.start(self._dispatch())
+        self._outbox.append(step)
+
+    def _affordable(self, name: Name, step: Step) -> bool:
+        """A retry counts against the budget like every other submit."""
+        spent = (self._spent[0] + self.submitter.sent, self._spent[1] + self.submitter.shots)
+        sent_now = replace(
+            self.policy.budget,
+            total_jobs=self.policy.budget.total_jobs,
+            max_jobs=_left(self.policy.budget.max_jobs, self.submitter.sent),
+            max_shots=_left(self.policy.budget.max_shots, self.submitter.shots),
+        )
+        problems = over_budget([step], sent_now, spent=spent)
+        if problems:
+            self.outcome.over_budget = True
+            self.hold(name, f"a retry would go over the budget: {problems[0].message}")
+        elif step.pair.job is not None:
+            of = max(step.pair.job.conduct.attempts, step.attempt)
+            self.emit(Retrying(experiment=self.experiment, job=name[0], attempt=step.attempt, of=of))
+        return not problems
+
+    def _unfinished(self, marker: str) -> bool:
+        return any(
+            attempt.marker == marker and not attempt.phase.final
+            for record in self.store.records.sharing(marker)
+            for attempt in record.attempts
+        )
+
+    def _need_phase(self, key: str) -> Phase | None:
+        """For `need`: None where the job will not run in this command, live where it may still come to something."""
+        name = self._wanted.get(key)
+        if name is None or key in self.outcome.held:
+            return None
+        record = self.store.records.get(*name)
+        phase = record.phase if record is not None else Phase.ABSENT
+        if name in self._rested:
+            return None if phase is Phase.ABSENT else phase
+        return Phase.LIVE
+
+    def _park(self, under: object, name: Name) -> None:
+        self._parked.setdefault(under, []).append(name)
+
+    def _unpark(self, under: object) -> None:
+        for name in dict.fromkeys(self._parked.pop(under, ())):
+            if name not in self._rested:
+                self.advance(name)
+
+    async def _dispatch(self) -> None:
+        """Send what one turn of the loop put into the outbox, so that members of one submission meet."""
+        steps, self._outbox = self._outbox, []
+        for group in packed(steps):
+            self.submitter.send(group)
+        once_more = self.policy.once_more
+        if once_more:
+            self.policy = replace(self.policy, once_more=once_more - {step.pair.key for step in steps})
+
+    def hold(self, name: Name, reason: str) -> None:
+        self.outcome.held[name[0]] = reason
+        self.emit(Held(experiment=self.experiment, job=name[0], reason=reason))
+        self.rest(name)
+
+    def rest(self, name: Name) -> None:
+        if name in self._rested:
+            return
+        self._rested.add(name)
+        if self._parked:
+            self._unpark(("key", name[0]))
+            self._unpark(("name", name))
+
+    def refuse(self, name: Name, attempt: int, words: str) -> None:
+        """The provider said no; this command does not ask again."""
+        self.refused[name] = words
+        self.outcome.held[name[0]] = words
+        self.emit(Refused(experiment=self.experiment, job=name[0], attempt=attempt, message=words))
+        self.rest(name)
+
+    def break_off(self, connection: str, error: ProviderError) -> None:
+        """An error of one connection stops only its jobs."""
+        if connection in self.broken:
+            return
+        self.broken[connection] = error
+        self.outcome.errors.append(error)
+        self.emit(Failed(experiment=self.experiment, message=str(error), code=error.code, connection=connection))
+
+    def forget(self, name: Name, attempt: int) -> None:
+        """It is proven that the attempt made no job: look again."""
+        self.emit(Absent(experiment=self.experiment, job=name[0], attempt=attempt))
+        self.advance(name)
+
+    # --- watching -----------------------------------------------------------------------------------------------------
+
+    def watch(self, name: Name) -> None:
+        record = self.record(name)
+        handle = record.handle
+        assert handle is not None, f"{name} is live without a handle"
+        connection = self.connection(name)
+        if connection in self.broken or self.stopping:
+            self._live.setdefault(connection, Live()).add(handle, name)
+            return
+        live = self._live.setdefault(connection, Live())
+        live.add(handle, name)
+        if connection not in self._watchers:
+            self._watchers[connection] = self.start(self._watching(connection, live))
+
+    def expect(self, name: Name, handle: Handle) -> None:
+        """Watch a job whose handle is not in the records: one that does not outlive this process."""
+        connection = self.connection(name)
+        live = self._live.setdefault(connection, Live())
+        live.add(handle, name)
+        if connection not in self._watchers and not self.stopping:
+            self._watchers[connection] = self.start(self._watching(connection, live))
+
+    async def _watching(self, connection: str, live: Live) -> None:
+        try:
+            async for handle, status in self.connect(connection).watch(live):
+                self._hear(connection, live, handle, status)
+                if not live.names:
+                    break
+        except ProviderError as error:
+            self.break_off(connection, error)
+        finally:
+            self._watchers.pop(connection, None)
+        if live.names and not self.stopping and connection not in self.broken and self._waits(connection):
+            self._watchers[connection] = self.start(self._watching(connection, live))
+
+    def _waits(self, connection: str) -> bool:
+        return self.policy.wait or not self.connect(connection).capabilities.remote
+
+    def _hear(self, connection: str, live: Live, handle: Handle, status: Status) -> None:
+        name = live.names.get(handle)
+        if name is None:
+            return
+        if status.error is not None:
+            self._tell(handle, str(status.error), name, None)
+        elif status.phase is None:
+            self._tell(handle, f'the provider says "{status.word}", which this qrun does not know', name, status.word)
+        elif status.phase.final:
+            live.drop(handle)
+            self._finished(connection, handle, name, status)
+        else:
+            self._goes_on(connection, handle, name, status)
+        if not self.policy.wait and handle in live.names and self._can(self._pairs[name]).remote:
+            live.drop(handle)
+            self._left.add(name[0])
+
+    def _tell(self, handle: Handle, message: str, name: Name, word: str | None) -> None:
+        if (handle, message) not in self._told:
+            self._told.add((handle, message))
+            self.emit(Warned(experiment=self.experiment, message=message, job=name[0], word=word))
+
+    def _goes_on(self, connection: str, handle: Handle, name: Name, status: Status) -> None:
+        if not status.running or (handle, "running") in self._told:
+            return
+        self._told.add((handle, "running"))
+        self.emit(Running(experiment=self.experiment, job=name[0], word=status.word))
+        job = self._pairs[name].job
+        if job is not None and job.conduct.timeout is not None:
+            self._timers[handle] = self.start(self._expire(connection, handle, name, job.conduct.timeout), patient=True)
+
+    async def _expire(self, connection: str, handle: Handle, name: Name, seconds: float) -> None:
+        await self.clock.sleep(seconds)
+        self._timed_out[handle] = f"timeout: ran for more than {seconds:g} s"
+        self.emit(Cancelling(experiment=self.experiment, job=name[0], reason=self._timed_out[handle]))
+        await self.cancel(connection, [handle])
+
+    async def cancel(self, connection: str, handles: Sequence[Handle]) -> None:
+        """Ask the provider to cancel; what comes of it is heard by watching."""
+        try:
+            answers = await self.connect(connection).cancel(handles)
+        except ProviderError as error:
+            self.outcome.errors.append(error)
+            self.emit(Failed(experiment=self.experiment, message=str(error), code=error.code, connection=connection))
+            return
+        for handle, words in answers.items():
+            if words is not None:
+                self.emit(Warned(experiment=self.experiment, message=f'"{handle}" was not cancelled: {words}'))
+
+    def _finished(self, connection: str, handle: Handle, name: Name, status: Status) -> None:
+        if (timer := self._timers.pop(handle, None)) is not None:
+            timer.cancel()
+        waiting = self._done.setdefault(connection, [])
+        if not waiting:
+            self.start(self._collect_finished(connection))
+        waiting.append((handle, name, status))
+
+    async def _collect_finished(self, connection: str) -> None:
+        """All that ended in one turn of the loop, one fetch a container."""
+        done, self._done[connection] = self._done[connection], []
+        groups: dict[str, list[tuple[Handle, Name, Status]]] = {}
+        for handle, name, status in done:
+            groups.setdefault(container(handle), []).append((handle, name, status))
+        for members in groups.values():
+            self.start(self._settle(connection, members))
+
+    async def _settle(self, connection: str, members: Sequence[tuple[Handle, Name, Status]]) -> None:
+        """Make the end of some jobs durable, with their outputs where there are any."""
+        ended = {handle: self._reached(handle, name, status) for handle, name, status in members}
+        succeeded = {h: self.record(n) for h, n, _ in members if ended[h].phase is Phase.SUCCEEDED}
+        fetched = await self._fetch(connection, succeeded) if succeeded else {}
+        await self.ledger.commit(*ended.values(), *[f for f in fetched.values() if isinstance(f, FetchedFact)])
+        for handle, name, status in members:
+            fact = ended[handle]
+            self._told.discard((handle, "running"))
+            self.emit(
+                Rested(
+                    experiment=self.experiment,
+                    job=name[0],
+                    attempt=fact.attempt,
+                    phase=fact.phase,
+                    word=status.word,
+                    message=fact.message,
+                )
+            )
+            self._show(name, fetched.get(handle))
+            self._after(name, fact)
+
+    def _reached(self, handle: Handle, name: Name, status: Status) -> Reached:
+        last = self.record(name).last
+        assert last is not None and status.phase is not None
+        message = self._timed_out.pop(handle, None) if status.phase is Phase.CANCELLED else None
+        return Reached(
+            key=name[0],
+            digest=name[1],
+            attempt=last.n,
+            phase=status.phase,
+            marker=last.marker,
+            handle=handle,
+            word=status.word,
+            message=message or status.message,
+            provided=status.provided,
+            connection=last.connection,
+        )
+
+    def _after(self, name: Name, fact: Reached) -> None:
+        """A job came to an end: it may have another step, and others may have waited for it."""
+        if self._parked:
+            self._unpark(("marker", fact.marker))
+        step = self._step(name)
+        if step.action is Action.FETCH or self.stopping:
+            self.rest(name)
+        else:
+            self._take(step)
+
+    async def _fetch(self, connection: str, wanted: Mapping[Handle, Record]) -> dict[Handle, FetchedFact | str]:
+        try:
+            return await collect(self.store, self.connect(connection), wanted)
+        except ProviderError as error:
+            self.outcome.errors.append(error)
+            self.emit(Failed(experiment=self.experiment, message=str(error), code=error.code, connection=connection))
+            return {}
+
+    def _show(self, name: Name, fetched: FetchedFact | str | None) -> None:
+        if isinstance(fetched, FetchedFact):
+            names = tuple(output.name for output in fetched.outputs)
+            counts = tuple(headline(fetched.results))
+            self.emit(Fetched(experiment=self.experiment, job=name[0], outputs=names, counts=counts))
+        elif fetched is not None:
+            self.emit(Warned(experiment=self.experiment, job=name[0], message=f"the outputs are gone: {fetched}"))
+
+    async def _fetch_again(self, name: Name) -> None:
+        """Succeeded earlier, but the outputs are not here; if the provider has them no more, they stay missing."""
+        record = self.record(name)
+        assert record.handle is not None
+        fetched = (await self._fetch(self.connection(name), {record.handle: record})).get(record.handle)
+        if isinstance(fetched, FetchedFact):
+            await self.ledger.commit(fetched)
+            self._pairs[name] = replace(self._pairs[name], missing=False)
+        self._show(name, fetched)
+        self.rest(name)
+
+    # --- labels and room ----------------------------------------------------------------------------------------------
+
+    async def _relabel(self, name: Name) -> None:
+        """Both marks stay; tags that all members of a container share are the container's."""
+        job, record = self._pairs[name].job, self.record(name)
+        assert job is not None and record.last is not None
+        where = "record"
+        can = self._can(self._pairs[name])
+        if can.relabel and record.handle is not None:
+            sharing = [other.key for other in self.store.records.sharing(record.last.marker)]
+            tags = [set(other.tags) for key in sharing if (other := self._job(key)) is not None]
+            shared = tuple(tag for tag in job.tags if all(tag in others for others in tags))
+            labels = Labels(
+                marker=record.last.marker,
+                mark=mark(self.project, self.experiment),
+                tags=shared,
+                description=job.description,
+            )
+            try:
+                await self.connect(job.target.connection).relabel(Handle(container(record.handle)), labels)
+                where = "provider and record"
+            except ProviderError as error:
+                self.emit(Failed(experiment=self.experiment, message=str(error), code=error.code, job=name[0]))
+                self.outcome.errors.append(error)
+                self.rest(name)
+                return
+        await self.ledger.commit(Labelled(key=name[0], digest=name[1], tags=job.tags, description=job.description))
+        self.emit(Relabelled(experiment=self.experiment, job=name[0], where=where))
+        self.rest(name)
+
+    def _job(self, key: str) -> Job | None:
+        name = self._wanted.get(key)
+        return self._pairs[name].job if name is not None else None
+
+    async def _make_room(self, name: Name, reason: str) -> None:
+        """Cancel what a changed job replaces; the new one goes out once the old one is final."""
+        for old in self.pair(name).older:
+            if old.phase is Phase.LIVE and old.handle is not None:
+                former = (old.key, old.digest)
+                self._park(("name", former), name)
+                self.emit(Cancelling(experiment=self.experiment, job=name[0], reason=reason))
+                await self.cancel(self.connection(former), [old.handle])
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    def _forget_interrupted(self) -> None:
+        """What does not outlive this process never ran: its attempts are absent again."""
+        facts = []
+        for name, pair in self._pairs.items():
+            if self._can(pair).recover("") is not Recovery.LOCAL:
+                continue
+            record = self.store.records.get(*name)
+            if record is not None and record.last is not None and record.phase in UNCLEAR:
+                last = record.last
+                facts.append(
+                    Reached(key=name[0], digest=name[1], attempt=last.n, phase=Phase.ABSENT, marker=last.marker)
+                )
+        if facts:
+            self.store.note(*facts)
+
+
+def container(handle: Handle) -> str:
+    """The provider's object that holds the job: `<batch>` of `<batch>/<job>`, `<job>` of `<job>#<i>`, else itself."""
+    return handle.partition("/")[0].partition("#")[0]
+
+
+def _left(limit: int | None, used: int) -> int | None:
+    return None if limit is None else limit - used

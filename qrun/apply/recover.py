@@ -1,0 +1,351 @@
+"""Clear up what an earlier run or a lost answer left unknown: look for the mark, adopt what is found, prove absence.
+
+The listing that opens a command and the search after `settle` are the only two ways to a submit after anything
+unclear (DESIGN §4, RELIABILITY §2.2). Both look; neither sends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from qrun.clock import instant
+from qrun.errors import Missing, ProviderError
+from qrun.events import Adopted, Searching, Warned
+from qrun.job import Job
+from qrun.plan import AGREE, Action, Step
+from qrun.provider import Found, Marks, Recovery
+from qrun.record import Attempt, Handle, Member, Phase, Reached, Record, mark
+
+if TYPE_CHECKING:
+    from qrun.apply.loop import Apply, Name
+
+
+@dataclass(kw_only=True, slots=True)
+class Hits:
+    """What the opening listing of one connection found and no record knows."""
+
+    unclaimed: list[Found] = field(default_factory=list)
+
+    def by_marker(self, marker: str) -> list[Found]:
+        return [found for found in self.unclaimed if found.marker == marker and found.started]
+
+    def by_payload(self, payload: str | None, taken: Iterable[Found]) -> Found | None:
+        if payload is None:
+            return None
+        same = (f for f in self.unclaimed if f.payload == payload and f.started and f not in taken)
+        return next(same, None)
+
+    def take(self, found: Iterable[Found]) -> None:
+        gone = {f.handle for f in found}
+        self.unclaimed = [f for f in self.unclaimed if f.handle not in gone]
+
+
+class Recoverer:
+    def __init__(self, apply: Apply) -> None:
+        self.apply = apply
+        self._hits: dict[str, asyncio.Future[Hits | None]] = {}
+        self._finding: set[str] = set()
+
+    # --- the listing that opens a command -----------------------------------------------------------------------------
+
+    async def opening(self, connection: str) -> Hits | None:
+        """One complete listing by the experiment's mark, once a command; None where the connection is not usable."""
+        if connection not in self._hits:
+            self._hits[connection] = asyncio.get_running_loop().create_future()
+            self._hits[connection].set_result(await self._list(connection))
+        return await self._hits[connection]
+
+    async def _list(self, connection: str) -> Hits | None:
+        apply = self.apply
+        try:
+            listed = await apply.connect(connection).find(Marks(mark=mark(apply.project, apply.experiment)))
+        except ProviderError as error:
+            apply.break_off(connection, error)
+            return None
+        known = self._known_handles()
+        unclear = self._unclear_markers()
+        hits = Hits()
+        for found in listed:
+            if found.handle in known or (found.marker in unclear):
+                continue
+            owners = [r for r in apply.store.records.sharing(found.marker or "") if r.handle is not None]
+            if owners and found.started:
+                keys = ", ".join(f'"{r.key}" ({r.handle})' for r in owners)
+                self._warn(f'"{found.handle}" has the marker of {keys}, which is recorded already: was it sent twice?')
+                continue
+            hits.unclaimed.append(found)
+        return hits
+
+    def claim(
+        self, connection: str, marker: str, members: Sequence[Member], jobs: Sequence[Job]
+    ) -> dict[str, Found] | None:
+        """Which of the listed jobs are these members, by key; None where more exist than were sent."""
+        future = self._hits.get(connection)
+        hits = future.result() if future is not None and future.done() else None
+        if hits is None:
+            return {}
+        marked = hits.by_marker(marker)
+        if len(marked) > len(members):
+            return None
+        claimed: dict[str, Found] = {}
+        if marked and len(members) == 1:
+            if not self._fits(marked[0], jobs[0]):
+                return None
+            claimed[members[0].key] = marked[0]
+        else:
+            for member, job in zip(members, jobs, strict=True):
+                found = hits.by_payload(member.payload, claimed.values())
+                if found is not None and self._fits(found, job):
+                    claimed[member.key] = found
+        hits.take(claimed.values())
+        return claimed
+
+    def describe(self, connection: str, marker: str) -> str:
+        hits = self._hits[connection].result()
+        return ", ".join(f.handle for f in hits.by_marker(marker)) if hits is not None else ""
+
+    def _fits(self, found: Found, job: Job) -> bool:
+        """Whether what can be compared agrees; a job that carries our marker on another device is not taken."""
+        fits = found.device in (None, job.target.device) and found.shots in (None, job.shots)
+        if not fits:
+            what = f"runs on {found.device} with {found.shots} shots"
+            self._warn(f'"{found.handle}" carries the marker of "{job.key}", but {what}')
+        return fits
+
+    def _known_handles(self) -> set[Handle]:
+        return {a.handle for r in self.apply.store.records for a in r.attempts if a.handle is not None}
+
+    def _unclear_markers(self) -> set[str]:
+        unclear = (Phase.INTENT, Phase.UNCERTAIN)
+        return {r.last.marker for r in self.apply.store.records if r.last is not None and r.phase in unclear}
+
+    def _warn(self, message: str) -> None:
+        self.apply.emit(Warned(experiment=self.apply.experiment, message=message))
+
+    # --- one submission whose outcome is unknown ----------------------------------------------------------------------
+
+    def find(self, name: Name) -> None:
+        """Clear up the submission that this job's last attempt belongs to, once for all its members."""
+        last = self.apply.record(name).last
+        assert last is not None
+        if last.marker not in self._finding:
+            self._finding.add(last.marker)
+            self.apply.start(self._clear_up(name, last.marker), patient=True)
+
+    async def _clear_up(self, name: Name, marker: str) -> None:
+        connection = self.apply.connection(name)
+        try:
+            provider = self.apply.connect(connection)
+            record = self.apply.record(name)
+            kind = str(self.apply.store.job(*name).get("kind", ""))
+            assert record.last is not None
+            match provider.capabilities.recover(kind, record.last.step):
+                case Recovery.ID_FIRST:
+                    await self._by_id(connection, name, marker)
+                case Recovery.COUNT:
+                    await self._by_count(connection, marker)
+                case _:
+                    await self._by_search(connection, marker, provider.capabilities.settle)
+        except ProviderError as error:
+            self.apply.break_off(connection, error)
+            self._hold(marker, "outcome unknown, and the provider cannot be asked now")
+        finally:
+            self._finding.discard(marker)
+
+    def _members(self, marker: str) -> list[tuple[Record, Attempt]]:
+        """The stored members whose outcome is unknown; never what would be packed today."""
+        unclear = (Phase.INTENT, Phase.UNCERTAIN)
+        found = []
+        for record in self.apply.store.records.sharing(marker):
+            attempt = next(a for a in record.attempts if a.marker == marker)
+            if attempt.phase in unclear:
+                found.append((record, attempt))
+        return found
+
+    async def _by_id(self, connection: str, name: Name, marker: str) -> None:
+        """Class A': the id was noted before anything was started."""
+        members = self._members(marker)
+        noted = members[0][1].noted
+        if "uploaded" not in noted:
+            await self._absent(members)
+            return
+        try:
+            found = await self.apply.connect(connection).inspect(Handle(noted["job_id"]))
+        except Missing:
+            await self._absent(members)
+            return
+        if found.started:
+            await self._adopt(connection, members, {members[0][0].key: found}, "id")
+            return
+        wanted = self.apply.pair(name)
+        if wanted.job is None:
+            await self._absent(members)
+        else:
+            self.apply.submitter.send(
+                [Step(pair=wanted, action=Action.SUBMIT, reason="registered, not started", attempt=members[0][1].n)]
+            )
+
+    async def _by_search(self, connection: str, marker: str, settle: float) -> None:
+        """Class B: adopt what carries the marker; absent only after two searches, past `settle`, that agree."""
+        members = self._members(marker)
+        if await self._settled_by_search(connection, marker, members):
+            return
+        sent = instant(members[0][1].sent) if members[0][1].sent else self.apply.clock.now()
+        wait = min(max(0.0, sent + settle - self.apply.clock.now()), settle)
+        if not self.apply.policy.wait and wait > 0:
+            self._hold(marker, f"outcome unknown; run again in {wait:.0f} s, when a search can prove it")
+            return
+        for pause in (wait, AGREE):
+            for record, _ in members:
+                self._tell(record, marker, pause)
+            await self.apply.clock.sleep(pause)
+            if await self._settled_by_search(connection, marker, members):
+                return
+        await self._absent(members)
+
+    async def _settled_by_search(self, connection: str, marker: str, members: Sequence[tuple[Record, Attempt]]) -> bool:
+        found = await self._search(connection, marker, members)
+        if not found:
+            return False
+        if len(found) > len(members):
+            await self._uncertain(members, "two hits for one marker: " + ", ".join(f.handle for f in found))
+            return True
+        matched = self._matched(members, found)
+        if matched is None:
+            await self._uncertain(members, "what carries the marker differs from what was sent: " + _handles(found))
+        else:
+            await self._adopt(connection, members, matched, "marker")
+        return True
+
+    async def _search(self, connection: str, marker: str, members: Sequence[tuple[Record, Attempt]]) -> list[Found]:
+        """What carries exactly this marker; a search that contains more is cut down here."""
+        apply = self.apply
+        for record, _ in members:
+            self._tell(record, marker, None)
+        attempt = members[0][1]
+        marks = Marks(
+            mark=mark(apply.project, apply.experiment),
+            marker=marker,
+            members=tuple(Member(key=r.key, digest=r.digest, attempt=a.n, payload=a.payload) for r, a in members),
+            noted=attempt.noted,
+            container=attempt.container,
+            step=attempt.step,
+            since=attempt.sent,
+        )
+        listed = await apply.connect(connection).find(marks)
+        return [found for found in listed if found.marker == marker and found.started]
+
+    async def _by_count(self, connection: str, marker: str) -> None:
+        """Class C: exactly the jobs that came since the intent, alike in all that can be compared; else the user."""
+        apply = self.apply
+        members = self._members(marker)
+        attempt = members[0][1]
+        marks = Marks(
+            mark=mark(apply.project, apply.experiment),
+            members=tuple(Member(key=r.key, digest=r.digest, attempt=a.n, payload=a.payload) for r, a in members),
+            container=attempt.container,
+            step=attempt.step,
+            since=attempt.sent,
+        )
+        known = self._known_handles()
+        listed = [f for f in await apply.connect(connection).find(marks) if f.handle not in known]
+        new = [f for f in listed if not (f.created and attempt.sent) or instant(f.created) >= instant(attempt.sent)]
+        matched = self._matched(members, new) if len(new) == len(members) else None
+        if matched is None:
+            words = f"{len(new)} jobs came since the intent where {len(members)} were sent: {_handles(new) or 'none'}"
+            await self._uncertain(members, words)
+            return
+        for record, _ in members:
+            self._warn(f'"{matched[record.key].handle}" is taken for "{record.key}": it is the only one of its kind')
+        await self._adopt(connection, members, matched, "list")
+
+    def _matched(self, members: Sequence[tuple[Record, Attempt]], found: Sequence[Found]) -> dict[str, Found] | None:
+        """Each member's job; None unless every one has its own."""
+        left = list(found)
+        matched: dict[str, Found] = {}
+        for record, attempt in members:
+            same = [
+                f
+                for f in left
+                if f.device in (None, record.device)
+                and (f.payload is None or attempt.payload is None or f.payload == attempt.payload)
+            ]
+            if not same or (len(members) > 1 and same[0].payload is None):
+                return None
+            matched[record.key] = same[0]
+            left.remove(same[0])
+        return matched
+
+    # --- what comes of it ---------------------------------------------------------------------------------------------
+
+    async def _adopt(
+        self, connection: str, members: Sequence[tuple[Record, Attempt]], found: dict[str, Found], how: str
+    ) -> None:
+        apply = self.apply
+        await apply.ledger.commit(
+            *[
+                Reached(
+                    key=record.key,
+                    digest=record.digest,
+                    attempt=attempt.n,
+                    phase=Phase.LIVE,
+                    marker=attempt.marker,
+                    handle=found[record.key].handle,
+                    connection=attempt.connection or connection,
+                    found=how,
+                )
+                for record, attempt in members
+            ]
+        )
+        for record, attempt in members:
+            apply.emit(
+                Adopted(
+                    experiment=apply.experiment,
+                    job=record.key,
+                    attempt=attempt.n,
+                    handle=found[record.key].handle,
+                    found=how,
+                )
+            )
+            apply.advance((record.key, record.digest))
+
+    async def _absent(self, members: Sequence[tuple[Record, Attempt]]) -> None:
+        await self._reach(members, Phase.ABSENT, None)
+        for record, attempt in members:
+            self.apply.forget((record.key, record.digest), attempt.n)
+
+    async def _uncertain(self, members: Sequence[tuple[Record, Attempt]], words: str) -> None:
+        await self._reach(members, Phase.UNCERTAIN, words)
+        for record, _ in members:
+            self.apply.hold((record.key, record.digest), f"{words}: qrun resolve")
+
+    async def _reach(self, members: Sequence[tuple[Record, Attempt]], phase: Phase, words: str | None) -> None:
+        await self.apply.ledger.commit(
+            *[
+                Reached(
+                    key=record.key,
+                    digest=record.digest,
+                    attempt=attempt.n,
+                    phase=phase,
+                    marker=attempt.marker,
+                    message=words,
+                )
+                for record, attempt in members
+            ]
+        )
+
+    def _hold(self, marker: str, reason: str) -> None:
+        for record, _ in self._members(marker):
+            self.apply.hold((record.key, record.digest), reason)
+
+    def _tell(self, record: Record, marker: str, wait: float | None) -> None:
+        self.apply.emit(
+            Searching(experiment=self.apply.experiment, job=record.key, marker=marker, again_in=wait or None)
+        )
+
+
+def _handles(found: Iterable[Found]) -> str:
+    return ", ".join(f.handle for f in found)

@@ -1,0 +1,336 @@
+"""Send jobs once: everything that can fail before the intent, the intent durable, one request, its outcome durable.
+
+RELIABILITY §2.5. A refusal is proof that nothing was started; every other failure after the intent leaves the outcome
+unknown and is cleared up by search, never by sending again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from qrun.clock import stamp
+from qrun.errors import Denied, ManifestError, Missing, ProviderError, Rejected, Unavailable, Unexpected
+from qrun.events import Adopted, Sent, Unclear
+from qrun.job import Job, rendered
+from qrun.plan import Step
+from qrun.provider import Found, Prepared, Recovery, Submission
+from qrun.record import Handle, Intended, Member, Noted, Phase, Reached, mark, marker
+
+if TYPE_CHECKING:
+    from qrun.apply.loop import Apply, Name
+
+
+@dataclass(kw_only=True, slots=True)
+class Pen:
+    """A `Sending`: the marks of one submission, and the notes that its steps make durable."""
+
+    apply: Apply = field(repr=False)
+    marker: str
+    mark: str
+    noted: Mapping[str, str]
+
+    async def note(self, **facts: str) -> None:
+        await self.apply.ledger.commit(Noted(marker=self.marker, facts=facts))
+        self.noted = {**self.noted, **facts}
+
+
+class Submitter:
+    """`sent` and `shots` count what this command sent to remote providers, for the budget of retries."""
+
+    def __init__(self, apply: Apply) -> None:
+        self.apply = apply
+        self.sent = 0
+        self.shots = 0
+        self._slots: dict[str, asyncio.Semaphore] = {}
+
+    def send(self, group: Sequence[Step]) -> None:
+        """Send a group of steps that may share a submission, packed as the provider wants them."""
+        apply = self.apply
+        by_key = {step.pair.key: step for step in group}
+        connection = _job(group[0]).target.connection
+        if self._withheld(group, connection):
+            return
+        try:
+            provider = apply.connect(connection)
+        except ProviderError as error:
+            apply.break_off(connection, error)
+            self._withheld(group, connection)
+            return
+        for jobs in provider.pack([_job(step) for step in group]):
+            apply.start(self._send(connection, [by_key[job.key] for job in jobs]))
+
+    def _withheld(self, steps: Sequence[Step], connection: str) -> bool:
+        """Whether nothing goes out through this connection any more."""
+        if connection in self.apply.broken:
+            for step in steps:
+                self.apply.hold(_name(step), f'connection "{connection}" is not usable now')
+        return connection in self.apply.broken or self.apply.stopping
+
+    async def _send(self, connection: str, steps: Sequence[Step]) -> None:
+        slot = self._slots.setdefault(connection, asyncio.Semaphore(self.apply.in_flight))
+        async with slot:
+            left = steps
+            while left and not self._withheld(left, connection):
+                left = await self._send_once(connection, left)
+
+    async def _send_once(self, connection: str, steps: Sequence[Step]) -> Sequence[Step]:
+        """Send these together. Returns those that are to be sent anew, because others of them were refused."""
+        apply = self.apply
+        provider = apply.connect(connection)
+        if provider.capabilities.remote:
+            known = await apply.recoverer.opening(connection)
+            if known is None:
+                return steps
+        try:
+            submission = self._submission(connection, steps)
+            prepared = await self._prepare(submission)
+        except ManifestError as error:
+            return self._refuse(steps, Rejected(*error.problems))
+        except Rejected as error:
+            return self._refuse(steps, error)
+        except ProviderError as error:
+            apply.break_off(connection, error)
+            return steps
+        members = _members(steps, prepared)
+        mine = marker(apply.project, apply.experiment, members)
+        remaining = await self._adopt(connection, steps, members, mine)
+        if len(remaining) < len(steps) or apply.stopping:
+            return remaining
+        pen = Pen(apply=apply, marker=mine, mark=mark(apply.project, apply.experiment), noted=self._noted(steps, mine))
+        await apply.ledger.commit(self._intent(prepared, members, mine))
+        return await self._request(connection, prepared, steps, pen)
+
+    async def _prepare(self, submission: Submission) -> Prepared:
+        """Past `good_until` the preparation is made again, so that nothing waits between intent and request."""
+        provider = self.apply.connect(submission.connection)
+        prepared = await provider.prepare(submission)
+        if prepared.good_until is not None and prepared.good_until < self.apply.clock.monotonic():
+            prepared = await provider.prepare(submission)
+        if len(prepared.payloads) != len(submission.jobs):
+            raise Unexpected(f"{len(submission.jobs)} jobs were prepared as {len(prepared.payloads)}")
+        return prepared
+
+    async def _request(self, connection: str, prepared: Prepared, steps: Sequence[Step], pen: Pen) -> Sequence[Step]:
+        apply = self.apply
+        provider = apply.connect(connection)
+        if provider.capabilities.remote:
+            self.sent += len(steps)
+            self.shots += sum(_job(step).shots or 0 for step in steps)
+        try:
+            handles = await provider.submit(prepared, pen)
+            if len(handles) != len(steps):
+                raise Unexpected(f"{len(steps)} jobs were sent and {len(handles)} answers came")
+        except Rejected as error:
+            await self._absent(steps, pen)
+            return self._refuse(steps, error)
+        except (Unavailable, Denied, Missing) as error:
+            await self._absent(steps, pen)
+            apply.break_off(connection, error)
+            return steps
+        except ProviderError as error:
+            await self._unclear(steps, pen, error)
+            return ()
+        await self._accepted(steps, handles, pen, connection)
+        return ()
+
+    async def _accepted(self, steps: Sequence[Step], handles: Sequence[Handle], pen: Pen, connection: str) -> None:
+        apply = self.apply
+        if apply.connect(connection).capabilities.recover("") is Recovery.LOCAL:
+            for step, handle in zip(steps, handles, strict=True):
+                apply.expect(_name(step), handle)
+            return
+        facts = [
+            _reached(step, pen.marker, Phase.LIVE, handle=handle, connection=connection)
+            for step, handle in zip(steps, handles, strict=True)
+        ]
+        try:
+            await apply.ledger.commit(*facts)
+        except BaseException:
+            apply.store.rescue(facts)
+            raise
+        for step, handle in zip(steps, handles, strict=True):
+            apply.emit(
+                Sent(
+                    experiment=apply.experiment,
+                    job=step.pair.key,
+                    attempt=step.attempt,
+                    handle=handle,
+                    marker=pen.marker,
+                )
+            )
+            apply.watch(_name(step))
+
+    async def _absent(self, steps: Sequence[Step], pen: Pen) -> None:
+        await self.apply.ledger.commit(*[_reached(step, pen.marker, Phase.ABSENT) for step in steps])
+
+    async def _unclear(self, steps: Sequence[Step], pen: Pen, error: ProviderError) -> None:
+        """Sent, and no usable answer: from here on only looking helps."""
+        apply = self.apply
+        for step in steps:
+            apply.emit(
+                Unclear(
+                    experiment=apply.experiment,
+                    job=step.pair.key,
+                    attempt=step.attempt,
+                    marker=pen.marker,
+                    message=str(error),
+                )
+            )
+        can = apply.connect(_job(steps[0]).target.connection).capabilities
+        if can.recover(_job(steps[0]).kind) is Recovery.NOTHING:
+            words = str(error)
+            await apply.ledger.commit(*[_reached(step, pen.marker, Phase.UNCERTAIN, message=words) for step in steps])
+        for step in steps:
+            apply.advance(_name(step))
+
+    def _refuse(self, steps: Sequence[Step], error: Rejected) -> Sequence[Step]:
+        """Refuse the members that the error names, or all; returns the others, to be packed anew."""
+        named = set(error.members) & {step.pair.key for step in steps}
+        refused = [step for step in steps if not named or step.pair.key in named]
+        for step in refused:
+            self.apply.refuse(_name(step), step.attempt, str(error))
+        return [step for step in steps if step not in refused]
+
+    async def _adopt(
+        self, connection: str, steps: Sequence[Step], members: Sequence[Member], mine: str
+    ) -> Sequence[Step]:
+        """Take in jobs that exist already (DESIGN §4): by the marker, else member by member by payload digest.
+
+        Returns the steps that are still to be sent.
+        """
+        apply = self.apply
+        hits = apply.recoverer.claim(connection, mine, members, [_job(step) for step in steps])
+        if hits is None:
+            for step, member in zip(steps, members, strict=True):
+                await self._ambiguous(step, member, mine, connection)
+            return ()
+        left = []
+        for step, member in zip(steps, members, strict=True):
+            found = hits.get(step.pair.key)
+            if found is None:
+                left.append(step)
+                continue
+            await self._take_in(step, member, found, found.marker or mine, connection)
+        return left
+
+    async def _take_in(self, step: Step, member: Member, found: Found, under: str, connection: str) -> None:
+        apply = self.apply
+        how = "marker" if found.marker and found.payload is None else "payload"
+        sent = found.created or stamp(apply.clock.now())
+        await apply.ledger.commit(
+            _intended(apply, [step], [member], under, connection, sent=sent),
+            replace(_reached(step, under, Phase.LIVE, handle=found.handle, connection=connection), found=how),
+        )
+        apply.emit(
+            Adopted(
+                experiment=apply.experiment,
+                job=step.pair.key,
+                attempt=step.attempt,
+                handle=found.handle,
+                found=how,
+            )
+        )
+        apply.watch(_name(step))
+
+    async def _ambiguous(self, step: Step, member: Member, mine: str, connection: str) -> None:
+        apply = self.apply
+        words = f"two hits for one marker: {apply.recoverer.describe(connection, mine)}"
+        await apply.ledger.commit(
+            _intended(apply, [step], [member], mine, connection, sent=stamp(apply.clock.now())),
+            _reached(step, mine, Phase.UNCERTAIN, message=words),
+        )
+        apply.advance(_name(step))
+
+    def _submission(self, connection: str, steps: Sequence[Step]) -> Submission:
+        apply = self.apply
+        programs: dict[str, bytes] = {}
+        for step in steps:
+            for program in _job(step).programs:
+                if program.sha256 not in programs:
+                    programs[program.sha256] = apply.content(program)
+                    apply.store.keep_program(program, programs[program.sha256])
+        return Submission(
+            connection=connection,
+            jobs=tuple(_job(step) for step in steps),
+            attempts=tuple(step.attempt for step in steps),
+            programs=programs,
+            project=apply.project,
+        )
+
+    def _intent(self, prepared: Prepared, members: Sequence[Member], mine: str) -> Intended:
+        steps = prepared.submission
+        return Intended(
+            marker=mine,
+            connection=steps.connection,
+            step=steps.step,
+            members=tuple(members),
+            jobs=tuple(rendered(job) for job in steps.jobs),
+            digests_without_site=tuple(job.digest_without_site for job in steps.jobs),
+            sent=stamp(self.apply.clock.now()),
+            container=steps.container,
+            origin=self.apply.origin,
+        )
+
+    def _noted(self, steps: Sequence[Step], mine: str) -> Mapping[str, str]:
+        """What an earlier run durably noted on the way of this very submission."""
+        for step in steps:
+            record = self.apply.store.records.get(*_name(step))
+            for attempt in record.attempts if record is not None else ():
+                if attempt.marker == mine and attempt.noted:
+                    return attempt.noted
+        return {}
+
+
+def _job(step: Step) -> Job:
+    assert step.pair.job is not None
+    return step.pair.job
+
+
+def _name(step: Step) -> Name:
+    return (step.pair.key, step.pair.digest)
+
+
+def _members(steps: Sequence[Step], prepared: Prepared) -> list[Member]:
+    return [
+        Member(key=step.pair.key, digest=step.pair.digest, attempt=step.attempt, payload=payload)
+        for step, payload in zip(steps, prepared.payloads, strict=True)
+    ]
+
+
+def _intended(
+    apply: Apply, steps: Sequence[Step], members: Sequence[Member], mine: str, connection: str, *, sent: str
+) -> Intended:
+    return Intended(
+        marker=mine,
+        connection=connection,
+        step="create",
+        members=tuple(members),
+        jobs=tuple(rendered(_job(step)) for step in steps),
+        digests_without_site=tuple(_job(step).digest_without_site for step in steps),
+        sent=sent,
+        origin=apply.origin,
+    )
+
+
+def _reached(
+    step: Step,
+    mine: str,
+    phase: Phase,
+    *,
+    handle: Handle | None = None,
+    message: str | None = None,
+    connection: str = "",
+) -> Reached:
+    return Reached(
+        key=step.pair.key,
+        digest=step.pair.digest,
+        attempt=step.attempt,
+        phase=phase,
+        marker=mine,
+        handle=handle,
+        message=message,
+        connection=connection,
+    )

@@ -1,0 +1,199 @@
+"""The seam between the core and a quantum cloud: what a provider can do, and the questions that qrun asks it.
+
+A provider inherits nothing. What it cannot do is said by its `capabilities`; those are plain data, importable without
+the provider's libraries, so that `validate` and `plan` need neither network nor secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final, Protocol
+
+from qrun.job import NOTHING, Job
+from qrun.record import Handle, Member, Phase
+
+FIELDS: Final = frozenset({"program", "shots", "params", "observable", "options", "grants", "secrets", "tags"})
+
+
+class Recovery(StrEnum):
+    """How a submit whose outcome is unclear is cleared up (RELIABILITY §1b)."""
+
+    LOCAL = "local"  # nothing outlives the process: run it again
+    KEY = "A"  # the server knows our key: send again
+    ID_FIRST = "A'"  # the id came, and was noted, before anything was started
+    SEARCH = "B"  # our marker can be searched
+    COUNT = "C"  # only a list to compare with
+    NOTHING = "D"  # nothing can be asked
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kind:
+    """What one kind of job takes. `options` is a JSON Schema for the manifest's `options`, whose properties carry
+    `"x-local": true` where they are not identity.
+    """
+
+    fields: frozenset[str]
+    required: frozenset[str] = frozenset()
+    options: Mapping[str, Any] = NOTHING
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Capabilities:
+    """`recovery` is asked by (kind, step), then by kind, then by ""; `devices` is closed only for `local`.
+
+    `settle` is how many seconds after a send a search may still miss what was sent (RELIABILITY §2.2).
+    """
+
+    provider: str
+    kinds: Mapping[str, Kind]
+    default_kind: str
+    recovery: Mapping[str, Recovery]
+    devices: tuple[str, ...] | None = None
+    remote: bool = True
+    settle: float = 60.0
+    cancel: bool = True
+    relabel: bool = False
+    logs: bool = False
+    grants: bool = False
+    members: int = 1  # jobs that one submission holds at most
+
+    def recover(self, kind: str, step: str = "create") -> Recovery:
+        for name in (f"{kind}/{step}", f"*/{step}", kind, ""):
+            if name in self.recovery:
+                return self.recovery[name]
+        return Recovery.NOTHING
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Submission:
+    """Jobs that go out together: one request, one marker. `programs` maps a SHA-256 to the bytes that are sent."""
+
+    connection: str
+    jobs: tuple[Job, ...]
+    attempts: tuple[int, ...]
+    programs: Mapping[str, bytes] = field(repr=False)
+    step: str = "create"
+    container: Handle | None = None
+    project: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prepared:
+    """A submission for which everything that can fail has been done. `payloads` is a digest per member, in order.
+
+    Past `good_until` (seconds of the clock's `monotonic`) it is prepared again.
+    """
+
+    submission: Submission
+    payloads: tuple[str, ...]
+    body: Any = field(repr=False)
+    good_until: float | None = None
+
+
+class Sending(Protocol):
+    """What travels with one submit, and the pen that makes its steps durable."""
+
+    @property
+    def marker(self) -> str: ...
+    @property
+    def mark(self) -> str: ...
+    @property
+    def noted(self) -> Mapping[str, str]: ...  # what earlier runs durably noted
+    async def note(self, **facts: str) -> None: ...  # returns once it is on disk
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Marks:
+    """What to look for: everything of one experiment, or one submission and what is known of it."""
+
+    mark: str
+    marker: str | None = None
+    members: tuple[Member, ...] = ()
+    noted: Mapping[str, str] = NOTHING
+    container: Handle | None = None
+    step: str = "create"
+    since: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """One job that the provider has. `payload` is None where the provider does not give back what was sent."""
+
+    handle: Handle
+    marker: str | None = None
+    mark: str | None = None
+    device: str | None = None
+    shots: int | None = None
+    created: str | None = None
+    payload: str | None = None
+    word: str | None = None
+    started: bool = True  # False: it exists, costs nothing, and was never asked to run (class A')
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Status:
+    """What the provider says of one job. `phase` is None where `word` is unknown to us: the last phase is kept.
+
+    `error` is the one request that failed for this handle; it ends nothing. `running` tells live jobs apart.
+    """
+
+    phase: Phase | None
+    word: str
+    message: str | None = None
+    running: bool = False
+    provided: Mapping[str, Any] = NOTHING
+    error: Exception | None = None
+
+
+class LiveSet(Protocol):
+    """The handles that wait now, read again before each sweep; `changed` returns once the set has changed."""
+
+    def handles(self) -> Collection[Handle]: ...
+    async def changed(self) -> None: ...
+
+
+class Sink(Protocol):
+    """Where a fetch puts what it downloads. `raw` returns once the bytes are durable; `gone`: they exist no more."""
+
+    async def raw(self, handle: Handle, name: str, data: bytes) -> None: ...
+    async def results(self, handle: Handle, results: Mapping[str, Any]) -> None: ...  # no raw form: local
+    async def gone(self, handle: Handle, words: str) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Labels:
+    marker: str
+    mark: str
+    tags: tuple[str, ...]  # those that all members share
+    description: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Device:
+    device: str
+    status: str
+    qubits: int | None = None
+    pending: int | None = None
+    calibrated_at: str | None = None
+    facts: Mapping[str, Any] = NOTHING
+
+
+class Provider(Protocol):
+    """One configured connection. All but `pack` and `read` may raise ProviderError; only `submit` costs money."""
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+    def pack(self, jobs: Sequence[Job]) -> Sequence[Sequence[Job]]: ...
+    async def prepare(self, submission: Submission) -> Prepared: ...
+    async def submit(self, prepared: Prepared, sending: Sending) -> Sequence[Handle]: ...
+    async def find(self, marks: Marks) -> Sequence[Found]: ...
+    async def inspect(self, handle: Handle) -> Found: ...
+    def watch(self, live: LiveSet) -> AsyncIterator[tuple[Handle, Status]]: ...
+    async def fetch(self, handles: Sequence[Handle], sink: Sink) -> None: ...
+    def read(self, job: Mapping[str, Any], raw: Mapping[str, bytes]) -> Mapping[str, Any]: ...
+    async def cancel(self, handles: Collection[Handle]) -> Mapping[Handle, str | None]: ...
+    async def relabel(self, container: Handle, labels: Labels) -> None: ...
+    async def devices(self) -> Sequence[Device]: ...
+    async def aclose(self) -> None: ...
