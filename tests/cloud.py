@@ -31,6 +31,7 @@ from qrun.provider import (
     Submission,
 )
 from qrun.record import Handle, Phase
+from tests.shelf import Killed
 
 WORDS: Mapping[str, Phase] = {
     "QUEUED": Phase.LIVE,
@@ -41,10 +42,6 @@ WORDS: Mapping[str, Phase] = {
     "EXPIRED": Phase.LOST,
 }
 FIELDS = frozenset({"program", "shots", "params", "options", "tags"})
-
-
-class Killed(BaseException):
-    """The process died here."""
 
 
 @dataclass(kw_only=True)
@@ -82,6 +79,8 @@ class Cloud:
     gone: set[str] = field(default_factory=set)
     members: int = 1
     relabels: bool = True
+    pace: float = 1.0  # seconds between two sweeps
+    kill_at: int | None = None  # the process dies when it makes this request, counted from now
 
     def made(self, key: str | None = None) -> list[str]:
         """What was started, in order: the money that was spent."""
@@ -89,6 +88,11 @@ class Cloud:
 
     def fault(self, call: str) -> str | None:
         self.requests.append(call)
+        if self.kill_at is not None:
+            self.kill_at -= 1
+            if self.kill_at < 0:
+                self.kill_at = None
+                raise Killed
         script = self.faults.get(call)
         return script.pop(0) if script else None
 
@@ -252,7 +256,7 @@ class MemoryProvider:
                 raise Denied("the token has expired")
             for handle in list(live.handles()):
                 yield handle, self._status(handle, fault)
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(self.cloud.pace)
 
     def _status(self, handle: Handle, fault: str | None) -> Status:
         if fault == "unavailable":

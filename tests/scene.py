@@ -12,8 +12,8 @@ from qrun.job import Conduct, Job, Program, Target, digests
 from qrun.plan import Policy
 from qrun.provider import Recovery
 from qrun.record import Phase
-from tests.cloud import Cloud, Killed, MemoryProvider, capabilities
-from tests.shelf import Shelf
+from tests.cloud import Cloud, MemoryProvider, capabilities
+from tests.shelf import Killed, Shelf
 from tests.virtual import VirtualClock
 
 SOURCE = b'OPENQASM 2.0; include "qelib1.inc"; qreg q[1]; creg c[1]; x q[0]; measure q -> c;\n'

@@ -12,6 +12,10 @@ from qrun.job import Program
 from qrun.record import Fact, Fetched, Intended, Output, Record, Records, fact_from_json, fact_to_json, fold
 
 
+class Killed(BaseException):
+    """The process died here."""
+
+
 class Shelf:
     """Every fact goes through JSON and back, as the journal does it. `reopened` is what the next process sees."""
 
@@ -22,14 +26,23 @@ class Shelf:
         self.rescued: list[Fact] = []
         self.published = 0
         self.full_after: int | None = None
+        self.kill_at: int | None = None  # the process dies at this write, counted from now
+        self.kill_after_write = False
 
     def note(self, *facts: Fact) -> None:
+        dies = self.kill_at == 0
+        if self.kill_at is not None:
+            self.kill_at -= 1
+        if dies and not self.kill_after_write:
+            raise Killed
         if self.full_after is not None and len(self.facts) + len(facts) > self.full_after:
             raise StoreError("no space left on the disk", hint="free some and run again")
         for fact in facts:
             raw = fact_to_json(fact)
             self.facts.append(copy.deepcopy(raw))
             fold(self.records, fact_from_json(raw))
+        if dies:
+            raise Killed
 
     def reopened(self) -> Shelf:
         fresh = Shelf(self.records.project, self.records.experiment)

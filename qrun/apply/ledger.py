@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from qrun.errors import StoreError
 from qrun.job import Program
 from qrun.record import Fact, Output, Record, Records
 
@@ -33,14 +32,17 @@ class Ledger:
         self._waiting: list[Fact] = []
         self._written: asyncio.Future[None] | None = None
 
-    def commit(self, *facts: Fact) -> asyncio.Future[None]:
-        """To be awaited: done once the facts are on disk and folded into the records. Raises StoreError."""
+    async def commit(self, *facts: Fact) -> None:
+        """To be awaited: done once the facts are on disk and folded into the records. Raises StoreError.
+
+        Whoever is cancelled while waiting must not take the others with it, hence the shield.
+        """
         self._waiting.extend(facts)
         if self._written is None:
             loop = asyncio.get_running_loop()
             self._written = loop.create_future()
             loop.call_soon(self._write)
-        return self._written
+        await asyncio.shield(self._written)
 
     def _write(self) -> None:
         facts, written = self._waiting, self._written
@@ -49,9 +51,7 @@ class Ledger:
         try:
             self.store.note(*facts)
             self.store.publish(rest=False)
-        except StoreError as error:
-            if not written.cancelled():
-                written.set_exception(error)
+        except BaseException as error:  # handed on to all who wait, whatever it is: else they would wait for ever
+            written.set_exception(error)
         else:
-            if not written.cancelled():
-                written.set_result(None)
+            written.set_result(None)

@@ -234,6 +234,7 @@ class Apply:
         """Run something beside the others; a patient task only waits and ends with `stop`."""
         assert self._tasks is not None
         task = self._tasks.create_task(self._guarded(work))
+        task.add_done_callback(lambda _: work.close())  # cancelled before its first step, it would never be awaited
         if patient:
             self._patient.add(task)
             task.add_done_callback(self._patient.discard)

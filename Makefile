@@ -1,0 +1,75 @@
+# make demo    run a Bell pair on the embedded simulator and record it
+# make test    lint, type-check and test everything that needs no optional simulator
+# make help    the other targets
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+ENSURE = $(PYTHON) -c 'import sys; v = sys.version_info; \
+	sys.exit(0 if v >= (3, 11) else f"qrun needs Python 3.11 or newer, this is {v[0]}.{v[1]}: make PYTHON=python3.12 $(MAKECMDGOALS)")'
+
+.PHONY: help demo test quick lint test-aer test-pulser bench clean
+
+help:
+	@echo "make demo         run specs/bell.yaml on the embedded simulator (no account, no network after set-up)"
+	@echo "make test         ruff, mypy --strict and all tests"
+	@echo "make quick        the tests without the slow ones"
+	@echo "make test-aer     the tests of the extra 'aer' (qiskit-aer), in an environment of their own"
+	@echo "make test-pulser  the tests of the extra 'pulser' (pulser-simulation), in an environment of their own"
+	@echo "make bench        the benchmarks, as ratios measured side by side"
+	@echo "make clean        remove the environments and caches"
+
+demo: $(VENV)/.core
+	$(BIN)/qrun apply specs/bell.yaml
+
+test: lint
+	$(BIN)/python -m pytest
+
+quick: $(VENV)/.test
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(VENV)/.test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test-aer:
+	$(MAKE) VENV=.venv-aer .venv-aer/.aer
+	.venv-aer/bin/python -m pytest tests/test_local_aer.py tests/test_qasmbench.py
+
+test-pulser:
+	$(MAKE) VENV=.venv-pulser .venv-pulser/.pulser
+	.venv-pulser/bin/python -m pytest tests/test_local_pulser.py
+
+bench: $(VENV)/.test
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf .venv .venv-aer .venv-pulser .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# A stamp names the set that is installed; a larger set serves a smaller one, so `make demo` after `make test` is free.
+$(VENV)/bin/python:
+	@$(ENSURE)
+	$(PYTHON) -m venv $(VENV)
+
+define install
+	$(INSTALL) --require-hashes -r requirements/$(1).txt
+	$(INSTALL) --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m compileall -q qrun
+	touch $(2)
+endef
+
+$(VENV)/.core: requirements/core.txt pyproject.toml | $(VENV)/bin/python
+	$(call install,core,$@)
+
+$(VENV)/.test: requirements/test.txt pyproject.toml | $(VENV)/bin/python
+	$(call install,test,$@ $(VENV)/.core)
+
+$(VENV)/.aer: requirements/aer.txt pyproject.toml | $(VENV)/bin/python
+	$(call install,aer,$@)
+
+$(VENV)/.pulser: requirements/pulser.txt pyproject.toml | $(VENV)/bin/python
+	$(call install,pulser,$@)
