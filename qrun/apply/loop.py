@@ -11,10 +11,10 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from qrun.apply.collect import collect, headline
 from qrun.apply.ledger import Ledger, Store
 from qrun.apply.recover import Recoverer
 from qrun.apply.submit import Submitter
+from qrun.apply.watch import Watcher, container
 from qrun.clock import Clock
 from qrun.errors import BudgetError, ProviderError, SettingsError, StoreError
 from qrun.events import (
@@ -22,21 +22,16 @@ from qrun.events import (
     Cancelling,
     Emit,
     Failed,
-    Fetched,
     Held,
     Refused,
     Relabelled,
     Renamed,
-    Rested,
     Retrying,
-    Running,
     Started,
-    Warned,
 )
 from qrun.job import Job, Program
 from qrun.plan import Action, Need, Pair, Policy, Step, decide, match, need, over_budget, packed
-from qrun.provider import Capabilities, Labels, Provider, Recovery, Status
-from qrun.record import Fetched as FetchedFact
+from qrun.provider import Capabilities, Labels, Provider, Recovery
 from qrun.record import Handle, Labelled, Phase, Reached, Record, mark
 from qrun.record import Renamed as RenamedFact
 
@@ -54,29 +49,6 @@ class Outcome:
     left: list[str] = field(default_factory=list)
     errors: list[ProviderError] = field(default_factory=list)
     over_budget: bool = False
-
-
-class Live:
-    """The handles of one connection that wait, as a provider's `watch` sees them."""
-
-    def __init__(self) -> None:
-        self.names: dict[Handle, Name] = {}
-        self._changed = asyncio.Event()
-
-    def handles(self) -> Sequence[Handle]:
-        return list(self.names)
-
-    async def changed(self) -> None:
-        self._changed.clear()
-        await self._changed.wait()
-
-    def add(self, handle: Handle, name: Name) -> None:
-        self.names[handle] = name
-        self._changed.set()
-
-    def drop(self, handle: Handle) -> None:
-        self.names.pop(handle, None)
-        self._changed.set()
 
 
 class Apply:
@@ -103,7 +75,8 @@ class Apply:
         self.connect = connect
         self.capabilities = capabilities
         self.content = content
-        self.policy = policy
+        self.refused: dict[Name, str] = {}
+        self.policy = replace(policy, refused=self.refused)
         self.emit = emit
         self.clock = clock or Clock()
         self.origin = dict(origin or {})
@@ -111,9 +84,9 @@ class Apply:
         self.experiment = store.records.experiment
         self.project = store.records.project or ""
         self.outcome = Outcome()
-        self.refused: dict[Name, str] = {}
         self.broken: dict[str, ProviderError] = {}
         self.fatal: StoreError | None = None
+        self.watcher = Watcher(self)
         self.submitter = Submitter(self)
         self.recoverer = Recoverer(self)
         self._spent = spent
@@ -122,13 +95,6 @@ class Apply:
         self._rested: set[Name] = set()
         self._parked: dict[object, list[Name]] = {}
         self._outbox: list[Step] = []
-        self._live: dict[str, Live] = {}
-        self._watchers: dict[str, asyncio.Task[None]] = {}
-        self._timers: dict[Handle, asyncio.Task[None]] = {}
-        self._told: set[tuple[Handle, str]] = set()
-        self._left: set[str] = set()
-        self._timed_out: dict[Handle, str] = {}
-        self._done: dict[str, list[tuple[Handle, Name, Status]]] = {}
         self._patient: set[asyncio.Task[None]] = set()  # tasks that only wait, ended by stop()
         self._tasks: asyncio.TaskGroup | None = None
 
@@ -140,7 +106,7 @@ class Apply:
         first = [self._step(name) for name in self._pairs]
         if problems := over_budget(first, self.policy.budget, spent=self._spent):
             raise BudgetError(*problems)
-        remote = [s for s in first if s.action is Action.SUBMIT and self._can(s.pair).remote]
+        remote = [s for s in first if s.action is Action.SUBMIT and self.can(s.pair).remote]
         if remote and not self.project:
             raise SettingsError(
                 f'"{remote[0].pair.key}" goes to a cloud, but no project id marks what is sent',
@@ -155,14 +121,15 @@ class Apply:
             raise self.fatal
         self._forget_interrupted()
         self.store.publish(rest=True)
-        self.outcome.left = sorted(self._left | {n[0] for live in self._live.values() for n in live.names.values()})
+        self.outcome.left = self.watcher.left()
         return self.outcome
 
     def stop(self, reason: str) -> None:
         """Send nothing more and wait for nothing more; what is being sent is still recorded."""
         if self.outcome.stopped is None:
             self.outcome.stopped = reason
-        for task in (*self._watchers.values(), *self._timers.values(), *self._patient):
+        self.watcher.stop()
+        for task in self._patient:
             task.cancel()
 
     @property
@@ -208,9 +175,9 @@ class Apply:
 
     def _step(self, name: Name) -> Step:
         pair = self.pair(name)
-        return decide(pair, self._can(pair), replace(self.policy, refused=self.refused), self.clock.now())
+        return decide(pair, self.can(pair), self.policy, self.clock.now())
 
-    def _can(self, pair: Pair) -> Capabilities:
+    def can(self, pair: Pair) -> Capabilities:
         provider = pair.job.target.provider if pair.job is not None else pair.record.provider if pair.record else ""
         return self.capabilities(provider)
 
@@ -255,9 +222,9 @@ class Apply:
             case Action.FIND:
                 self.recoverer.find(name)
             case Action.WAIT:
-                self.watch(name)
+                self.watcher.watch(name)
             case Action.FETCH:
-                self.start(self._fetch_again(name))
+                self.start(self.watcher.fetch_again(name))
             case Action.RELABEL:
                 self.start(self._relabel(name))
             case Action.CANCEL:
@@ -367,194 +334,31 @@ class Apply:
         if connection in self.broken:
             return
         self.broken[connection] = error
-        self.outcome.errors.append(error)
-        self.emit(Failed(experiment=self.experiment, message=str(error), code=error.code, connection=connection))
+        self.report(error, connection=connection)
 
-    def forget(self, name: Name, attempt: int) -> None:
-        """It is proven that the attempt made no job: look again."""
-        self.emit(Absent(experiment=self.experiment, job=name[0], attempt=attempt))
-        self.advance(name)
-
-    # --- watching -----------------------------------------------------------------------------------------------------
-
-    def watch(self, name: Name) -> None:
-        record = self.record(name)
-        handle = record.handle
-        assert handle is not None, f"{name} is live without a handle"
-        connection = self.connection(name)
-        if connection in self.broken or self.stopping:
-            self._live.setdefault(connection, Live()).add(handle, name)
-            return
-        live = self._live.setdefault(connection, Live())
-        live.add(handle, name)
-        if connection not in self._watchers:
-            self._watchers[connection] = self.start(self._watching(connection, live))
-
-    def expect(self, name: Name, handle: Handle) -> None:
-        """Watch a job whose handle is not in the records: one that does not outlive this process."""
-        connection = self.connection(name)
-        live = self._live.setdefault(connection, Live())
-        live.add(handle, name)
-        if connection not in self._watchers and not self.stopping:
-            self._watchers[connection] = self.start(self._watching(connection, live))
-
-    async def _watching(self, connection: str, live: Live) -> None:
-        try:
-            async for handle, status in self.connect(connection).watch(live):
-                self._hear(connection, live, handle, status)
-                if not live.names:
-                    break
-        except ProviderError as error:
-            self.break_off(connection, error)
-        finally:
-            self._watchers.pop(connection, None)
-        if live.names and not self.stopping and connection not in self.broken and self._waits(connection):
-            self._watchers[connection] = self.start(self._watching(connection, live))
-
-    def _waits(self, connection: str) -> bool:
-        return self.policy.wait or not self.connect(connection).capabilities.remote
-
-    def _hear(self, connection: str, live: Live, handle: Handle, status: Status) -> None:
-        name = live.names.get(handle)
-        if name is None:
-            return
-        if status.error is not None:
-            self._tell(handle, str(status.error), name, None)
-        elif status.phase is None:
-            self._tell(handle, f'the provider says "{status.word}", which this qrun does not know', name, status.word)
-        elif status.phase.final:
-            live.drop(handle)
-            self._finished(connection, handle, name, status)
-        else:
-            self._goes_on(connection, handle, name, status)
-        if not self.policy.wait and handle in live.names and self._can(self._pairs[name]).remote:
-            live.drop(handle)
-            self._left.add(name[0])
-
-    def _tell(self, handle: Handle, message: str, name: Name, word: str | None) -> None:
-        if (handle, message) not in self._told:
-            self._told.add((handle, message))
-            self.emit(Warned(experiment=self.experiment, message=message, job=name[0], word=word))
-
-    def _goes_on(self, connection: str, handle: Handle, name: Name, status: Status) -> None:
-        if not status.running or (handle, "running") in self._told:
-            return
-        self._told.add((handle, "running"))
-        self.emit(Running(experiment=self.experiment, job=name[0], word=status.word))
-        job = self._pairs[name].job
-        if job is not None and job.conduct.timeout is not None:
-            self._timers[handle] = self.start(self._expire(connection, handle, name, job.conduct.timeout), patient=True)
-
-    async def _expire(self, connection: str, handle: Handle, name: Name, seconds: float) -> None:
-        await self.clock.sleep(seconds)
-        self._timed_out[handle] = f"timeout: ran for more than {seconds:g} s"
-        self.emit(Cancelling(experiment=self.experiment, job=name[0], reason=self._timed_out[handle]))
-        await self.cancel(connection, [handle])
-
-    async def cancel(self, connection: str, handles: Sequence[Handle]) -> None:
-        """Ask the provider to cancel; what comes of it is heard by watching."""
-        try:
-            answers = await self.connect(connection).cancel(handles)
-        except ProviderError as error:
-            self.outcome.errors.append(error)
-            self.emit(Failed(experiment=self.experiment, message=str(error), code=error.code, connection=connection))
-            return
-        for handle, words in answers.items():
-            if words is not None:
-                self.emit(Warned(experiment=self.experiment, message=f'"{handle}" was not cancelled: {words}'))
-
-    def _finished(self, connection: str, handle: Handle, name: Name, status: Status) -> None:
-        if (timer := self._timers.pop(handle, None)) is not None:
-            timer.cancel()
-        waiting = self._done.setdefault(connection, [])
-        if not waiting:
-            self.start(self._collect_finished(connection))
-        waiting.append((handle, name, status))
-
-    async def _collect_finished(self, connection: str) -> None:
-        """All that ended in one turn of the loop, one fetch a container."""
-        done, self._done[connection] = self._done[connection], []
-        groups: dict[str, list[tuple[Handle, Name, Status]]] = {}
-        for handle, name, status in done:
-            groups.setdefault(container(handle), []).append((handle, name, status))
-        for members in groups.values():
-            self.start(self._settle(connection, members))
-
-    async def _settle(self, connection: str, members: Sequence[tuple[Handle, Name, Status]]) -> None:
-        """Make the end of some jobs durable, with their outputs where there are any."""
-        ended = {handle: self._reached(handle, name, status) for handle, name, status in members}
-        succeeded = {h: self.record(n) for h, n, _ in members if ended[h].phase is Phase.SUCCEEDED}
-        fetched = await self._fetch(connection, succeeded) if succeeded else {}
-        await self.ledger.commit(*ended.values(), *[f for f in fetched.values() if isinstance(f, FetchedFact)])
-        for handle, name, status in members:
-            fact = ended[handle]
-            self._told.discard((handle, "running"))
-            self.emit(
-                Rested(
-                    experiment=self.experiment,
-                    job=name[0],
-                    attempt=fact.attempt,
-                    phase=fact.phase,
-                    word=status.word,
-                    message=fact.message,
-                )
-            )
-            self._show(name, fetched.get(handle))
-            self._after(name, fact)
-
-    def _reached(self, handle: Handle, name: Name, status: Status) -> Reached:
-        last = self.record(name).last
-        assert last is not None and status.phase is not None
-        message = self._timed_out.pop(handle, None) if status.phase is Phase.CANCELLED else None
-        return Reached(
-            key=name[0],
-            digest=name[1],
-            attempt=last.n,
-            phase=status.phase,
-            marker=last.marker,
-            handle=handle,
-            word=status.word,
-            message=message or status.message,
-            provided=status.provided,
-            connection=last.connection,
-        )
-
-    def _after(self, name: Name, fact: Reached) -> None:
-        """A job came to an end: it may have another step, and others may have waited for it."""
+    def ended(self, name: Name, marker: str) -> None:
+        """A job came to its end: it may have another step, and others may have waited for it."""
         if self._parked:
-            self._unpark(("marker", fact.marker))
+            self._unpark(("marker", marker))
         step = self._step(name)
         if step.action is Action.FETCH or self.stopping:
             self.rest(name)
         else:
             self._take(step)
 
-    async def _fetch(self, connection: str, wanted: Mapping[Handle, Record]) -> dict[Handle, FetchedFact | str]:
-        try:
-            return await collect(self.store, self.connect(connection), wanted)
-        except ProviderError as error:
-            self.outcome.errors.append(error)
-            self.emit(Failed(experiment=self.experiment, message=str(error), code=error.code, connection=connection))
-            return {}
+    def found_outputs(self, name: Name) -> None:
+        self._pairs[name] = replace(self._pairs[name], missing=False)
 
-    def _show(self, name: Name, fetched: FetchedFact | str | None) -> None:
-        if isinstance(fetched, FetchedFact):
-            names = tuple(output.name for output in fetched.outputs)
-            counts = tuple(headline(fetched.results))
-            self.emit(Fetched(experiment=self.experiment, job=name[0], outputs=names, counts=counts))
-        elif fetched is not None:
-            self.emit(Warned(experiment=self.experiment, job=name[0], message=f"the outputs are gone: {fetched}"))
+    def report(self, error: ProviderError, *, connection: str | None = None, job: str | None = None) -> None:
+        """An error that ends nothing by itself, and counts at the end."""
+        self.outcome.errors.append(error)
+        told = Failed(experiment=self.experiment, message=str(error), code=error.code, connection=connection, job=job)
+        self.emit(told)
 
-    async def _fetch_again(self, name: Name) -> None:
-        """Succeeded earlier, but the outputs are not here; if the provider has them no more, they stay missing."""
-        record = self.record(name)
-        assert record.handle is not None
-        fetched = (await self._fetch(self.connection(name), {record.handle: record})).get(record.handle)
-        if isinstance(fetched, FetchedFact):
-            await self.ledger.commit(fetched)
-            self._pairs[name] = replace(self._pairs[name], missing=False)
-        self._show(name, fetched)
-        self.rest(name)
+    def forget(self, name: Name, attempt: int) -> None:
+        """It is proven that the attempt made no job: look again."""
+        self.emit(Absent(experiment=self.experiment, job=name[0], attempt=attempt))
+        self.advance(name)
 
     # --- labels and room ----------------------------------------------------------------------------------------------
 
@@ -563,7 +367,7 @@ class Apply:
         job, record = self._pairs[name].job, self.record(name)
         assert job is not None and record.last is not None
         where = "record"
-        can = self._can(self._pairs[name])
+        can = self.can(self._pairs[name])
         if can.relabel and record.handle is not None:
             sharing = [other.key for other in self.store.records.sharing(record.last.marker)]
             tags = [set(other.tags) for key in sharing if (other := self._job(key)) is not None]
@@ -578,8 +382,7 @@ class Apply:
                 await self.connect(job.target.connection).relabel(Handle(container(record.handle)), labels)
                 where = "provider and record"
             except ProviderError as error:
-                self.emit(Failed(experiment=self.experiment, message=str(error), code=error.code, job=name[0]))
-                self.outcome.errors.append(error)
+                self.report(error, job=name[0])
                 self.rest(name)
                 return
         await self.ledger.commit(Labelled(key=name[0], digest=name[1], tags=job.tags, description=job.description))
@@ -597,7 +400,7 @@ class Apply:
                 former = (old.key, old.digest)
                 self._park(("name", former), name)
                 self.emit(Cancelling(experiment=self.experiment, job=name[0], reason=reason))
-                await self.cancel(self.connection(former), [old.handle])
+                await self.watcher.cancel(self.connection(former), [old.handle])
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
@@ -605,7 +408,7 @@ class Apply:
         """What does not outlive this process never ran: its attempts are absent again."""
         facts = []
         for name, pair in self._pairs.items():
-            if self._can(pair).recover("") is not Recovery.LOCAL:
+            if self.can(pair).recover("") is not Recovery.LOCAL:
                 continue
             record = self.store.records.get(*name)
             if record is not None and record.last is not None and record.phase in UNCLEAR:
@@ -615,11 +418,6 @@ class Apply:
                 )
         if facts:
             self.store.note(*facts)
-
-
-def container(handle: Handle) -> str:
-    """The provider's object that holds the job: `<batch>` of `<batch>/<job>`, `<job>` of `<job>#<i>`, else itself."""
-    return handle.partition("/")[0].partition("#")[0]
 
 
 def _left(limit: int | None, used: int) -> int | None:

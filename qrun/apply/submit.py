@@ -140,7 +140,7 @@ class Submitter:
         apply = self.apply
         if apply.connect(connection).capabilities.recover("") is Recovery.LOCAL:
             for step, handle in zip(steps, handles, strict=True):
-                apply.expect(_name(step), handle)
+                apply.watcher.expect(_name(step), handle)
             return
         facts = [
             _reached(step, pen.marker, Phase.LIVE, handle=handle, connection=connection)
@@ -161,7 +161,7 @@ class Submitter:
                     marker=pen.marker,
                 )
             )
-            apply.watch(_name(step))
+            apply.watcher.watch(_name(step))
 
     async def _absent(self, steps: Sequence[Step], pen: Pen) -> None:
         await self.apply.ledger.commit(*[_reached(step, pen.marker, Phase.ABSENT) for step in steps])
@@ -233,7 +233,7 @@ class Submitter:
                 found=how,
             )
         )
-        apply.watch(_name(step))
+        apply.watcher.watch(_name(step))
 
     async def _ambiguous(self, step: Step, member: Member, mine: str, connection: str) -> None:
         apply = self.apply
