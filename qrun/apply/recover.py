@@ -221,7 +221,10 @@ class Recoverer:
         return True
 
     async def _search(self, connection: str, marker: str, members: Sequence[tuple[Record, Attempt]]) -> list[Found]:
-        """What carries exactly this marker; a search that contains more is cut down here."""
+        """What carries exactly this marker and no record knows; a search that contains more is cut down here.
+
+        Other members of the same submission may be known: a power cut can tear the line of one from that of the next.
+        """
         apply = self.apply
         for record, _ in members:
             self._tell(record, marker, None)
@@ -236,7 +239,8 @@ class Recoverer:
             since=attempt.sent,
         )
         listed = await apply.connect(connection).find(marks)
-        return [found for found in listed if found.marker == marker and found.started]
+        known = self._known_handles()
+        return [found for found in listed if found.marker == marker and found.started and found.handle not in known]
 
     async def _by_count(self, connection: str, marker: str) -> None:
         """Class C: exactly the jobs that came since the intent, alike in all that can be compared; else the user."""
