@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import qrun
@@ -50,17 +51,17 @@ import pathlib
 def touch(targets):
     pathlib.Path(targets[0]).parent.mkdir(exist_ok=True)
     pathlib.Path(targets[0]).write_text("done")
-def task_run():
+def task_simulate():
     for path in sorted(pathlib.Path("programs").iterdir()):
         yield {"name": path.stem, "file_dep": [str(path)], "targets": [f"out/{path.stem}"], "actions": [touch]}
 """
 
 
 def starts(folder: Path) -> Iterator[Figure]:
-    base, six = side_by_side(lambda: once(BASE, folder), lambda: once(SIX, folder))
+    base, six = side_by_side(partial(once, BASE, folder), partial(once, SIX, folder))
     print(f"import click {median(base) * 1000:.0f} ms, the six packages {median(six) * 1000:.0f} ms (whole processes)")
     for option in ("--help", "--version"):
-        mine, base = side_by_side(lambda option=option: once([*QRUN, option], folder), lambda: once(BASE, folder))
+        mine, base = side_by_side(partial(once, [*QRUN, option], folder), partial(once, BASE, folder))
         yield Figure(name=f"qrun {option}", value=ratio(mine, base), limit=1.5, unit="x import click", detail=ms(mine))
 
 
@@ -68,7 +69,7 @@ def planning(folder: Path, *, quick: bool) -> Iterator[Figure]:
     small = workspace(folder / "one", 1)
     large = workspace(folder / "plan", 10_000)
     plan = [*QRUN, "plan", "big.yaml"]
-    mine, base = side_by_side(lambda: once(plan, large), lambda: once(BASE, large))
+    mine, base = side_by_side(partial(once, plan, large), partial(once, BASE, large))
     yield Figure(
         name="cold plan of 10 000 jobs", value=ratio(mine, base), limit=30, unit="x import click", detail=ms(mine)
     )
@@ -93,10 +94,10 @@ def nothing_to_do(folder: Path) -> Iterator[Figure]:
     once(doit, done)
     for command in ("apply", "status"):
         again = [*QRUN, command, "big.yaml"]
-        mine, base = side_by_side(lambda again=again: once(again, done), lambda: once(BASE, done))
+        mine, base = side_by_side(partial(once, again, done), partial(once, BASE, done))
         name = f"no-op {command} of 10 000 jobs"
         yield Figure(name=name, value=ratio(mine, base), limit=6.5, unit="x import click", detail=ms(mine))
-        mine, theirs = side_by_side(lambda again=again: once(again, done), lambda: once(doit, done), runs=3)
+        mine, theirs = side_by_side(partial(once, again, done), partial(once, doit, done))
         detail = f"doit {median(theirs):.2f} s"
         yield Figure(
             name=f"the same against doit ({command})",
@@ -137,7 +138,7 @@ def bell(folder: Path) -> Iterator[Figure]:
         shutil.rmtree(project / "results", ignore_errors=True)
         return once([*QRUN, "apply", "specs/bell.yaml"], project)
 
-    mine, base = side_by_side(cold, lambda: once(BASE, project))
+    mine, base = side_by_side(cold, partial(once, BASE, project))
     yield Figure(
         name="qrun apply specs/bell.yaml", value=ratio(mine, base), limit=15, unit="x import click", detail=ms(mine)
     )

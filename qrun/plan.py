@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
+from qrun.budget import Budget
 from qrun.clock import instant
 from qrun.errors import Problem
 from qrun.job import Job
@@ -34,31 +35,6 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Budget:
-    """What may be sent; None is no limit. `total_*` count every attempt that the project's locks know."""
-
-    max_jobs: int | None = None
-    max_shots: int | None = None
-    max_cost: float | None = None
-    total_jobs: int | None = None
-    total_shots: int | None = None
-    total_cost: float | None = None
-    allow_unknown_cost: bool = False
-
-    def smaller(self, other: Budget) -> Budget:
-        """Of two budgets the smaller wins, limit by limit; an unknown cost is allowed only where both allow it."""
-
-        def least(one: float | None, two: float | None) -> float | None:
-            return two if one is None else one if two is None else min(one, two)
-
-        limits = {name: least(getattr(self, name), getattr(other, name)) for name in LIMITS}
-        return Budget(**limits, allow_unknown_cost=self.allow_unknown_cost and other.allow_unknown_cost)  # type: ignore[arg-type]
-
-
-LIMITS: Final = ("max_jobs", "max_shots", "max_cost", "total_jobs", "total_shots", "total_cost")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Policy:
     """How this command behaves; everything that is neither the manifest's nor the record's."""
 
@@ -69,7 +45,7 @@ class Policy:
     only: frozenset[str] | None = None  # keys whose steps are taken
     once_more: frozenset[str] = frozenset()  # keys that `retry` allows one more attempt
     refused: Mapping[tuple[str, str], str] = field(default_factory=dict)  # what this command was refused already
-    budget: Budget = Budget()
+    budget: Budget = field(default_factory=Budget)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -291,11 +291,16 @@ def fold(records: Records, fact: Fact) -> None:
             )
             records.put(with_attempt(record, attempt))
         case Fetched():
-            records.put(replace(_known(records, fact.key, fact.digest), outputs=fact.outputs))
+            record = _known(records, fact.key, fact.digest)
+            if record.last is not None and fact.attempt < record.last.n:
+                return
+            records.put(replace(record, outputs=_first_stand(record.outputs or (), fact.outputs)))
         case Renamed():
             if former := records.get(fact.old, fact.digest):
                 records.drop(fact.old, fact.digest)
-                records.put(replace(former, key=fact.key, formerly=(*former.formerly, fact.old)))
+                renamed = replace(former, key=fact.key, formerly=tuple(dict.fromkeys((*former.formerly, fact.old))))
+                known = records.get(fact.key, fact.digest)
+                records.put(renamed if known is None else union(renamed, known))
         case Labelled():
             record = _known(records, fact.key, fact.digest)
             records.put(replace(record, tags=fact.tags, description=fact.description))
@@ -304,16 +309,6 @@ def fold(records: Records, fact: Fact) -> None:
 
 
 def _intend(records: Records, fact: Intended, member: Member, job: Mapping[str, Any], without: str) -> None:
-    record = records.get(member.key, member.digest) or Record(
-        key=member.key,
-        digest=member.digest,
-        digest_without_site=without,
-        provider=job["provider"],
-        device=job["device"],
-        site=job.get("site"),
-        tags=tuple(job.get("tags", ())),
-        description=job.get("description", ""),
-    )
     attempt = Attempt(
         n=member.attempt,
         marker=fact.marker,
@@ -324,7 +319,22 @@ def _intend(records: Records, fact: Intended, member: Member, job: Mapping[str, 
         container=fact.container,
         payload=member.payload,
     )
-    records.put(with_attempt(record, attempt))
+    if known := records.get(member.key, member.digest):
+        records.put(with_attempt(known, attempt))
+        return
+    records.put(
+        Record(
+            key=member.key,
+            digest=member.digest,
+            digest_without_site=without,
+            provider=job["provider"],
+            device=job["device"],
+            site=job.get("site"),
+            attempts=(attempt,),
+            tags=tuple(job.get("tags", ())),
+            description=job.get("description", ""),
+        )
+    )
 
 
 def with_attempt(record: Record, attempt: Attempt) -> Record:
@@ -394,6 +404,12 @@ def _known(records: Records, key: str, digest: str) -> Record:
     if record is None:
         raise StoreError(f'"{key}" has no record with digest {digest[:12]}, but a later entry speaks of one')
     return record
+
+
+def _first_stand(first: tuple[Output, ...], later: tuple[Output, ...]) -> tuple[Output, ...]:
+    """What was fetched is never replaced; a later fetch only adds names."""
+    names = {output.name for output in first}
+    return (*first, *(output for output in later if output.name not in names))
 
 
 def _changed(record: Record, marker: str, change: Callable[[Attempt], Attempt]) -> Record:

@@ -266,7 +266,7 @@ class FakeDisk(Disk):
 
     def _do(self, method: str, full: str, *rest: Any) -> None:
         try:
-            self._fail(method, full)
+            self._fail(method, rest[0] if method == "rename" else full)
         except StoreError:
             if method == "append":  # as on a full disk: a part is written, then it fails
                 self.perform(("append", full, rest[0][: len(rest[0]) // 2]))
@@ -352,6 +352,11 @@ class FakeDisk(Disk):
                 yield from self._walk(child, f"{prefix}{name}/")
 
 
+def copied(disk: FakeDisk) -> FakeDisk:
+    """The same disk once more, with everything on it synced and nothing logged."""
+    return _rebooted(disk, disk.tree.pending, {ino: node.data for ino, node in disk.tree.nodes.items()})
+
+
 def replayed(log: Sequence[Op], root: str = "/project") -> FakeDisk:
     """A disk on which these operations were done and the power is still on."""
     disk = FakeDisk(root)
@@ -360,10 +365,13 @@ def replayed(log: Sequence[Op], root: str = "/project") -> FakeDisk:
     return disk
 
 
-def states(log: Sequence[Op], root: str = "/project") -> Iterator[tuple[int, FakeDisk]]:
-    """Every different disk that a power cut may leave, with the number of operations that were done before it."""
+def states(log: Sequence[Op], root: str = "/project", start: FakeDisk | None = None) -> Iterator[tuple[int, FakeDisk]]:
+    """Every different disk that a power cut may leave, with the number of operations that were done before it.
+
+    `start` is the disk on which the log began, where that was not an empty one.
+    """
     seen: set[tuple[int, tuple[tuple[str, bytes], ...]]] = set()
-    disk = FakeDisk(root)
+    disk = FakeDisk(root) if start is None else copied(start)
     for done in range(len(log) + 1):
         if done:
             disk.perform(log[done - 1])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from qrun.budget import Budget
 from qrun.errors import BudgetError, SettingsError, StoreError
 from qrun.events import Absent, Adopted, Held, Refused, Relabelled, Renamed, Rested, Warned
 from qrun.job import Conduct
-from qrun.plan import Budget, Policy
+from qrun.plan import Policy
 from qrun.provider import Recovery
 from qrun.record import Phase
 from tests.scene import Scene, job

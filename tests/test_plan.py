@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qrun.budget import Budget
 from qrun.errors import StoreError
 from qrun.job import Conduct, Job, Target
-from qrun.plan import Action, Budget, Need, Pair, Policy, Step, arrange, decide, match, need, over_budget
+from qrun.plan import Action, Need, Pair, Policy, Step, arrange, decide, match, need, over_budget
 from qrun.provider import Capabilities, Kind, Recovery
 from qrun.record import Attempt, Handle, Phase, Record, Records, record_from_json, union
 

@@ -1,0 +1,5 @@
+"""`python -m qrun`: the same command as `qrun`."""
+
+from qrun.cli import main
+
+main()

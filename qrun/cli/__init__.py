@@ -1,0 +1,124 @@
+"""The command line: a table of commands, each imported when it is used, and the outermost line of every error.
+
+This file and click are all that `qrun --help` and `qrun --version` load.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from io import TextIOWrapper
+from typing import Any, Final, NoReturn
+
+import click
+
+from qrun import __version__
+
+COMMANDS: Final[Mapping[str, str]] = {
+    "init": "make a working folder: a manifest, qrun.toml, Git settings",
+    "validate": "check manifests; nothing is read from the network",
+    "render": "print the jobs after templates, defaults and matrix",
+    "plan": "show what apply would do",
+    "apply": "submit what is missing, wait, and fetch the results",
+    "sync": "look at what runs and fetch what is ready; submits nothing",
+    "status": "show each job's phase",
+    "show": "show one job: its record and its results",
+    "why": "name the fields that make a job differ from what was run",
+    "cancel": "ask the provider to cancel jobs",
+    "retry": "run failed jobs once more",
+    "verify": "hash everything that is kept once more, offline",
+    "gc": "list, or remove, results that no manifest wants any more",
+    "lock": "merge lock files, as Git's merge driver",
+    "schema": "print a JSON Schema",
+    "doctor": "check this machine and this project",
+}
+
+
+class State:
+    """What the outermost line must know of a command that failed before it came to its work."""
+
+    output = "table"
+    debug = False
+    given: Sequence[str] = ()
+
+
+class Commands(click.Group):
+    """A group whose commands live in modules of their own; what goes wrong in any of them ends here."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 (click's signature)
+        if cmd_name not in COMMANDS:
+            return None
+        module: Any = import_module(f"qrun.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.UsageError(f'there is no command "{args[0]}"{_meant(args[0], COMMANDS)}', ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, *_: Any, **extra: Any) -> NoReturn:
+        """Run one command and leave with its exit code."""
+        given = list(sys.argv[1:] if args is None else args)
+        state = State()
+        state.given = given
+        extra |= {"standalone_mode": False, "obj": state}
+        try:
+            code = super().main(given, prog_name, **extra)
+        except Exception as error:
+            from qrun.cli.ending import failed
+
+            code = failed(error, state, given)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            code = 130
+        _flush()
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _meant(word: str, known: Mapping[str, str]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, known, n=1)
+    return f'; did you mean "{near[0]}"?' if near else ""
+
+
+def _flush() -> None:
+    """What is still buffered goes out; a reader that went away is no reason to complain."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            from qrun.cli.out import mute
+
+            mute(stream)
+
+
+@click.group(
+    cls=Commands,
+    invoke_without_command=False,
+    context_settings={"auto_envvar_prefix": "QRUN", "help_option_names": ["-h", "--help"]},
+)
+@click.version_option(__version__, prog_name="qrun", message="%(prog)s %(version)s", allow_from_autoenv=False)
+def cli() -> None:
+    """A declarative runner for quantum jobs: manifests say which jobs should have been run, qrun runs what is missing.
+
+    Every option can be given by an environment variable: --parallel of apply is QRUN_APPLY_PARALLEL.
+    """
+
+
+def main() -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    cli.main(prog_name="qrun")

@@ -1,0 +1,169 @@
+"""Several experiments in one event loop: shared connections, signals, and the limit of a wait."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from qrun.apply import Apply, Outcome
+from qrun.cli.exits import INTERRUPTED
+from qrun.cli.out import tell
+from qrun.connection import Connection
+from qrun.errors import QrunError
+from qrun.events import Emit
+from qrun.job import Program
+from qrun.plan import Step
+from qrun.provider import Provider
+from qrun.providers import MODULES, capabilities
+
+if TYPE_CHECKING:
+    from qrun.cli.running import Work
+
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+IN_FLIGHT: Final = 32
+CURSOR: Final = "\x1b[?25h"  # shows the cursor, which a live display may have hidden
+
+
+@dataclass(kw_only=True, slots=True)
+class Connections:
+    """One provider object for each connection, made when it is first needed."""
+
+    known: Mapping[str, Connection]
+    parallel: int | None = None
+    made: dict[str, Provider] = field(default_factory=dict)
+
+    def __call__(self, name: str) -> Provider:
+        if name not in self.made:
+            connection = self.known.get(name) or Connection(name=name, provider=name)
+            if self.parallel is not None and not capabilities(connection.provider).remote:
+                connection = replace(connection, settings={**connection.settings, "workers": self.parallel})
+            module: Any = import_module(MODULES[connection.provider])
+            self.made[name] = module.connect(connection)
+        return self.made[name]
+
+    async def aclose(self) -> None:
+        for provider in self.made.values():
+            await provider.aclose()
+
+
+@dataclass(kw_only=True, slots=True)
+class Course:
+    """How the loops of one command run. `origin` goes into the records, with each experiment's manifest."""
+
+    connections: Mapping[str, Connection]
+    content: Callable[[Program], bytes]
+    emit: Emit
+    origin: Mapping[str, Any]
+    parallel: int | None = None
+    timeout: float | None = None
+    spent: tuple[int, int] = (0, 0)
+
+    def run(self, works: Sequence[Work]) -> None:
+        """Each work gets its outcome or its error; an error of one leaves the others alone."""
+        asyncio.run(self._run(works))
+
+    async def _run(self, works: Sequence[Work]) -> None:
+        connect = Connections(known=self.connections, parallel=self.parallel)
+        for work in works:
+            for name in sorted({_connection(step) for step in work.proposal.steps if not step.rests}):
+                connect(name)  # what is wrong with a connection's settings shows before anything is sent
+        loops = [self._loop(work, connect) for work in works]
+        try:
+            with _signals(loops), _limit(loops, self.timeout):
+                runs = [loop.run(work.proposal.jobs) for loop, work in zip(loops, works, strict=True)]
+                ended = await asyncio.gather(*runs, return_exceptions=True)
+        finally:
+            await connect.aclose()
+        for work, end in zip(works, ended, strict=True):
+            _note(work, end)
+
+    def _loop(self, work: Work, connect: Connections) -> Apply:
+        return Apply(
+            store=work.store,
+            connect=connect,
+            capabilities=capabilities,
+            content=self.content,
+            policy=work.policy,
+            emit=self.emit,
+            origin={"manifest": work.proposal.experiment.path, **self.origin},
+            in_flight=self.parallel or IN_FLIGHT,
+            spent=self.spent,
+        )
+
+
+def _connection(step: Step) -> str:
+    """As the loop finds it: the manifest's, else the one that sent the job."""
+    if step.pair.job is not None:
+        return step.pair.job.target.connection
+    record = step.pair.record
+    assert record is not None
+    return record.last.connection if record.last is not None and record.last.connection else record.provider
+
+
+def _note(work: Work, end: Outcome | BaseException) -> None:
+    if isinstance(end, Outcome):
+        work.outcome = end
+    elif isinstance(end, QrunError):
+        work.error = end
+    else:
+        raise end
+
+
+@contextmanager
+def _limit(loops: Sequence[Apply], seconds: float | None) -> Iterator[None]:
+    """The end of a wait ends the command, never a job."""
+    if seconds is None:
+        yield
+        return
+    timer = asyncio.get_running_loop().call_later(seconds, _stop, loops, "timeout")
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@contextmanager
+def _signals(loops: Sequence[Apply]) -> Iterator[None]:
+    """The first signal stops sending and waiting; the second leaves at once, which is as safe as a power cut."""
+    running = asyncio.get_running_loop()
+    seen: list[int] = []
+
+    def heard() -> None:
+        seen.append(1)
+        if len(seen) > 1:
+            _leave()
+        tell("stopping: what is being sent is still recorded; once more leaves at once")
+        _stop(loops, "interrupted")
+
+    added = []
+    for number in SIGNALS:
+        with suppress(NotImplementedError, ValueError, RuntimeError):  # not in this thread, or not on this system
+            running.add_signal_handler(number, heard)
+            added.append(number)
+    try:
+        yield
+    finally:
+        for number in added:
+            running.remove_signal_handler(number)
+
+
+def _stop(loops: Sequence[Apply], reason: str) -> None:
+    for loop in loops:
+        loop.stop(reason)
+
+
+def _leave() -> None:
+    for stream in (sys.__stdout__, sys.__stderr__):
+        with suppress(OSError, ValueError):
+            if stream is not None and stream.isatty():
+                stream.write(CURSOR)
+            if stream is not None:
+                stream.flush()
+    os._exit(INTERRUPTED)

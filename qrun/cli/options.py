@@ -1,0 +1,157 @@
+"""Options that several commands share, and what they are turned into."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from qrun.cli import State
+
+if TYPE_CHECKING:
+    from qrun.manifest import Values
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+FORMATS: Final = ("table", "json", "jsonl")
+
+
+def output(*formats: str) -> Callable[[Function], Function]:
+    """`-o`, and `--debug`, which every command has."""
+
+    def add(function: Function) -> Function:
+        for option in (
+            click.option("--debug", is_flag=True, expose_value=False, is_eager=True, callback=_debug, help=DEBUG_HELP),
+            click.option(
+                "-o",
+                "--output",
+                type=click.Choice(formats or FORMATS[:2]),
+                default=(formats or FORMATS)[0],
+                is_eager=True,
+                callback=_output,
+                help="how to print the result",
+            ),
+        ):
+            function = option(function)
+        return function
+
+    return add
+
+
+DEBUG_HELP: Final = "say where an error comes from; never shows values"
+
+
+def debug(function: Function) -> Function:
+    """`--debug` alone, for a command with only one form of output."""
+    option = click.option("--debug", is_flag=True, expose_value=False, is_eager=True, callback=_debug, help=DEBUG_HELP)
+    return option(function)
+
+
+def _output(ctx: click.Context, _: click.Parameter, value: str) -> str:
+    _state(ctx).output = value
+    return value
+
+
+def _debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    _state(ctx).debug = _state(ctx).debug or value
+
+
+def _state(ctx: click.Context) -> State:
+    return ctx.ensure_object(State)
+
+
+def asked(given: Sequence[str], state: State) -> str:
+    """The output that was asked for by arguments that click could not read to their end."""
+    for word, after in zip(given, (*given[1:], ""), strict=True):
+        value = after if word in ("-o", "--output") else re.sub(r"^(-o|--output=)", "", word)
+        if value in FORMATS and value != word:
+            return value
+    return state.output
+
+
+# --- manifests and their values ---------------------------------------------------------------------------------------
+
+
+def manifests(function: Function) -> Function:
+    """`MANIFEST…` and what fills its `vars`."""
+    function = click.argument("manifests", nargs=-1, metavar="[MANIFEST]...")(function)
+    return values(function)
+
+
+def manifest_option(function: Function) -> Function:
+    """The same for a command whose arguments are jobs."""
+    option = click.option(
+        "-m", "--manifest", "manifests", multiple=True, metavar="MANIFEST", help="a manifest or a folder of manifests"
+    )
+    return values(option(function))
+
+
+def values(function: Function) -> Function:
+    for option in (
+        click.option("--vars", "var_files", multiple=True, metavar="FILE", help="a YAML or JSON map of variables"),
+        click.option("--var-json", "var_json", multiple=True, metavar="K=V", help="set a variable to a JSON value"),
+        click.option("--var", "var", multiple=True, metavar="K=V", help="set a variable to a text"),
+    ):
+        function = option(function)
+    return function
+
+
+def given_values(var: Sequence[str], var_json: Sequence[str], var_files: Sequence[str]) -> Values:
+    """Later ones win; `--var-json` over `--vars`. Raises UsageError and ManifestError."""
+    from qrun.manifest import Values
+
+    typed: dict[str, Any] = {}
+    for file in var_files:
+        typed |= _variables(file)
+    typed |= {name: _json(name, text) for name, text in map(_pair, var_json)}
+    return Values(texts=dict(map(_pair, var)), typed=typed)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    from qrun.errors import UsageError
+
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise UsageError(f'"{text}" is not a variable', hint="write NAME=VALUE")
+    return (name, value)
+
+
+def _json(name: str, text: str) -> Any:
+    import json
+
+    from qrun.errors import UsageError
+
+    def refuse(word: str) -> Any:
+        raise ValueError(f"{word} is not JSON")
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        hint = f"""write it as JSON, for example --var-json '{name}=[0, 0.5]', or use --var for text"""
+        raise UsageError(f'the value of "{name}" is not JSON', hint=hint) from error
+
+
+def _variables(file: str) -> dict[str, Any]:
+    from qrun.cli.reading import variables
+
+    return variables(file)
+
+
+# --- durations --------------------------------------------------------------------------------------------------------
+
+UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+
+
+def duration(_: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """`90`, `90s`, `1h30m`: seconds."""
+    if value is None:
+        return None
+    if re.fullmatch(r"\d+(\.\d+)?", value):
+        return float(value)
+    parts = DURATION.findall(value)
+    if not parts or "".join(number + unit for number, unit in parts) != value:
+        raise click.BadParameter(f'"{value}" is not a duration; write for example 90s, 10m or 1h30m', param=param)
+    return sum(float(number) * UNITS[unit] for number, unit in parts)

@@ -1,0 +1,90 @@
+"""`qrun plan`: what apply would do, job by job, with the reason; no network, no secret."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from qrun.cli.exits import CHANGES, OK
+from qrun.cli.options import given_values, manifests, output
+from qrun.cli.out import say, say_json, tell
+from qrun.cli.project import held_elsewhere, view
+from qrun.cli.proposal import Proposal, propose
+from qrun.cli.reading import Reading, read
+from qrun.cli.selection import keys
+from qrun.clock import Clock
+from qrun.plan import Action, Policy
+from qrun.render import plan as render
+from qrun.render.safe import safe
+
+
+@click.command("plan")
+@manifests
+@click.option("--only", multiple=True, metavar="GLOB", help="only these jobs")
+@click.option("--prune", "superseded", flag_value="cancel", help="cancel live jobs that a changed one replaces")
+@click.option("--keep", "superseded", flag_value="keep", help="let live jobs run that a changed one replaces")
+@click.option("--new-site", is_flag=True, help="buy anew what was run at another site")
+@click.option("--out", metavar="FILE", help="save the plan, for `qrun apply FILE`")
+@click.option("--detailed-exitcode", is_flag=True, help="exit 2 where there is something to do")
+@output("table", "json")
+def command(
+    manifests: Sequence[str],
+    var: Sequence[str],
+    var_json: Sequence[str],
+    var_files: Sequence[str],
+    only: Sequence[str],
+    superseded: str | None,
+    new_site: bool,
+    out: str | None,
+    detailed_exitcode: bool,
+    output: str,
+) -> int:
+    """Show the first step of every job: what apply would do, and why."""
+    values = given_values(var, var_json, var_files)
+    reading = read(manifests, values)
+    policy = Policy(superseded=superseded or reading.settings.superseded, new_site=new_site)
+    proposals = proposed(reading, policy, only)
+    if out is not None:
+        from qrun.cli.saved import save
+
+        save(out, reading, values, proposals, only=only, policy=policy)
+        tell(f'saved; "qrun apply {safe(out)}" does this, as long as nothing has changed')
+    _show(proposals, output)
+    changes = any(step.action is not Action.NONE or step.pair.formerly for p in proposals for step in p.steps)
+    return CHANGES if detailed_exitcode and changes else OK
+
+
+def proposed(reading: Reading, policy: Policy, only: Sequence[str] = ()) -> list[Proposal]:
+    """What would be done, in the order of the manifests; reads results and writes nothing."""
+    from dataclasses import replace
+
+    chosen = keys(only, reading.experiments)
+    held = held_elsewhere(reading.settings, reading.experiments)
+    now = Clock().now()
+    return [
+        propose(
+            experiment,
+            view(reading.settings, experiment),
+            replace(policy, only=chosen.get(experiment.name, frozenset()) if chosen is not None else None),
+            now,
+            held=held.get(experiment.name),
+        )
+        for experiment in reading.experiments
+    ]
+
+
+def _show(proposals: Sequence[Proposal], output: str) -> None:
+    if output == "table":
+        say(render.text([(p.experiment.name, p.experiment.path, p.steps) for p in proposals]))
+        return
+    experiments = [
+        {
+            "experiment": p.experiment.name,
+            "manifest": p.experiment.path,
+            "steps": [render.step_json(step) for step in p.told],
+            "summary": render.summary_json(p.told),
+        }
+        for p in proposals
+    ]
+    say_json({"version": 1, "experiments": experiments, "errors": []})

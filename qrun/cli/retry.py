@@ -1,0 +1,109 @@
+"""`qrun retry`: an apply limited to some jobs that ended badly, with one more attempt allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qrun.cli.options import duration, given_values, manifest_option, output
+from qrun.cli.project import view
+from qrun.cli.reading import Reading, read
+from qrun.cli.running import Orders, carry_out, typed
+from qrun.cli.selection import Name, select
+from qrun.errors import Problem, UsageError
+from qrun.plan import Policy
+from qrun.record import Phase
+from qrun.render.words import job_name
+
+if TYPE_CHECKING:
+    from qrun.job import Job
+    from qrun.record import Record
+
+AGAIN = frozenset({Phase.FAILED, Phase.LOST, Phase.CANCELLED})
+
+
+@click.command("retry")
+@click.argument("jobs", nargs=-1, metavar="[JOB]...")
+@click.option("--failed", is_flag=True, help="all jobs that failed or were lost")
+@manifest_option
+@click.option("--no-wait", is_flag=True, help="submit, look once, and leave; local jobs run to their end")
+@click.option(
+    "--timeout", callback=duration, metavar="DURATION", help="how long to wait; ends the command, never a job"
+)
+@click.option("--parallel", type=click.IntRange(min=1), metavar="N", help="requests at a time, and local workers")
+@click.option("--yes", is_flag=True, help="send remote jobs without being asked")
+@output("table", "json", "jsonl")
+def command(
+    jobs: Sequence[str],
+    failed: bool,
+    manifests: Sequence[str],
+    var: Sequence[str],
+    var_json: Sequence[str],
+    var_files: Sequence[str],
+    **given: Any,
+) -> int:
+    """Run jobs that failed, were lost or were cancelled once more."""
+    if bool(jobs) == failed:
+        if jobs:
+            raise UsageError("jobs are named beside --failed", hint="use one of both")
+        raise UsageError("no job is named", hint="name some, or use --failed")
+    reading = read(manifests, given_values(var, var_json, var_files))
+    chosen = _failed(reading) if failed else _named(reading, jobs)
+    only: dict[str, frozenset[str]] = {}
+    for experiment, key in chosen:
+        only[experiment] = only.get(experiment, frozenset()) | {key}
+    orders = Orders(
+        command=typed(),
+        output=given["output"],
+        policy=Policy(wait=not given["no_wait"]),
+        only=only,
+        once_more=True,
+        timeout=given["timeout"],
+        parallel=given["parallel"],
+        yes=given["yes"],
+    )
+    return carry_out(reading, orders)
+
+
+def _records(reading: Reading) -> dict[Name, tuple[Job, Record | None]]:
+    return {
+        (experiment.name, job.key): (job, seen.records.get(job.key, job.digest))
+        for experiment in reading.experiments
+        for seen in [view(reading.settings, experiment)]
+        for job in experiment.jobs
+    }
+
+
+def _failed(reading: Reading) -> list[Name]:
+    return [
+        name
+        for name, (_, record) in _records(reading).items()
+        if record is not None and record.phase in (Phase.FAILED, Phase.LOST)
+    ]
+
+
+def _named(reading: Reading, patterns: Sequence[str]) -> list[Name]:
+    """The jobs that the patterns mean; a UsageError names each one that cannot run once more."""
+    known = _records(reading)
+    chosen = select(patterns, known)
+    problems = [problem for name in chosen if (problem := _refusal(name, known[name][1])) is not None]
+    if problems:
+        raise UsageError(*problems)
+    return chosen
+
+
+def _refusal(name: Name, record: Record | None) -> Problem | None:
+    shown = job_name(*name)
+    match record.phase if record is not None else Phase.ABSENT:
+        case phase if phase in AGAIN:
+            return None
+        case Phase.SUCCEEDED:
+            return Problem(message=f'"{shown}" succeeded; to run it again use matrix: {{repeat: [1, 2]}}')
+        case Phase.LIVE:
+            return Problem(message=f'"{shown}" still runs', hint=f"qrun cancel {shown}")
+        case Phase.INTENT | Phase.UNCERTAIN:
+            return Problem(message=f'"{shown}" was sent and its outcome is not known', hint="qrun apply looks for it")
+        case _:
+            return Problem(message=f'"{shown}" was not run yet', hint="qrun apply runs it")

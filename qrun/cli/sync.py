@@ -1,0 +1,40 @@
+"""`qrun sync`: look at what runs and fetch what is ready; it never submits and never cancels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from qrun.cli.options import duration, given_values, manifests, output
+from qrun.cli.reading import read
+from qrun.cli.running import Orders, carry_out, typed
+from qrun.cli.selection import keys
+from qrun.plan import Policy
+
+
+@click.command("sync")
+@manifests
+@click.option("--wait", is_flag=True, help="wait until every job rests, instead of looking once")
+@click.option("--timeout", callback=duration, metavar="DURATION", help="how long to wait at most")
+@click.option("--only", multiple=True, metavar="GLOB", help="only these jobs")
+@output("table", "json", "jsonl")
+def command(
+    manifests: Sequence[str],
+    var: Sequence[str],
+    var_json: Sequence[str],
+    var_files: Sequence[str],
+    wait: bool,
+    timeout: float | None,
+    only: Sequence[str],
+    output: str,
+) -> int:
+    """Look at the jobs that were sent and fetch the results that are ready."""
+    reading = read(manifests, given_values(var, var_json, var_files))
+    orders = Orders(
+        command=typed(),
+        output=output,
+        policy=Policy(submit=False, wait=wait or timeout is not None),
+        timeout=timeout,
+    )
+    return carry_out(reading, orders.only_for(keys(only, reading.experiments)))

@@ -1,0 +1,331 @@
+"""Every file operation of the store, behind one small object, so that tests can cut the power between any two.
+
+Paths are relative to the project's root and are walked component by component without following links: a link that
+somebody committed leads nowhere. Nothing is durable until it is synced: a file by `fsync` or `fdatasync`, its name by
+`fsync_dir` of the folder.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from qrun.errors import Problem, StoreError
+
+Seal: TypeAlias = tuple[int, int, int, int, int]  # mtime_ns, ctime_ns, size, inode, device
+FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+UNSYNCABLE: Final = frozenset({errno.EINVAL, errno.ENOTSUP})  # file systems whose folders cannot be synced
+FEW: Final = 8  # so many files are synced one after another
+WORKERS: Final = 8
+CURES: Final = {
+    errno.ENOSPC: ("the disk is full", "free some space and run again"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space and run again"),
+    errno.EROFS: ("the file system is read-only", "make it writable or copy the project elsewhere"),
+    errno.EACCES: ("permission denied", "make the file and its folder readable and writable for you"),
+    errno.EPERM: ("permission denied", "make the file and its folder readable and writable for you"),
+    errno.EIO: ("the disk reports an error", "check the disk, then qrun verify"),
+    errno.ENOENT: ("no such file or folder", "check the path"),
+    errno.ELOOP: ("a link stands in the way", "replace the link by a folder or file of its own"),
+    errno.ENOTDIR: ("a link or file stands where a folder is due", "move it away"),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """What lstat says. `seal` changes whenever the file's content may have changed."""
+
+    mode: int
+    seal: Seal
+
+    @property
+    def size(self) -> int:
+        return self.seal[2]
+
+    @property
+    def regular(self) -> bool:
+        return stat.S_ISREG(self.mode)
+
+    @property
+    def folder(self) -> bool:
+        return stat.S_ISDIR(self.mode)
+
+
+class Disk:
+    """The operating system's files below `root`. `sync=False` is for tests that need speed and no durability."""
+
+    def __init__(self, root: str, *, sync: bool = True) -> None:
+        self.root = root
+        self.sync = sync
+        self._pinned: dict[str, int] = {}  # open folders; the root's is ""
+        try:
+            self._pinned[""] = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise trouble(root, error) from error
+
+    def at(self, root: str) -> Disk:
+        """The same kind of disk below another folder."""
+        return Disk(root, sync=self.sync)
+
+    def close(self) -> None:
+        for folder in self._pinned.values():
+            os.close(folder)
+        self._pinned.clear()
+
+    def pin(self, path: str) -> None:
+        """Keep this folder open from now on: names below it are reached through it."""
+        if path not in self._pinned:
+            with _told(path), self._opened(path, FOLDER) as folder:
+                self._pinned[path] = os.dup(folder)
+
+    def unpin(self, path: str) -> None:
+        """Let go of this folder and all below it."""
+        for pinned in [name for name in self._pinned if name == path or name.startswith(f"{path}/")]:
+            os.close(self._pinned.pop(pinned))
+
+    def __del__(self) -> None:
+        self.close()
+
+    # --- looking ------------------------------------------------------------------------------------------------------
+
+    def lstat(self, path: str) -> Entry | None:
+        """None where nothing is. It opens nothing, so a link above the last name is followed here and only here."""
+        try:
+            return entry(os.lstat(path or ".", dir_fd=self._pinned[""]))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise trouble(path, error) from error
+
+    def read(self, path: str, limit: int | None = None) -> bytes:
+        """The content of a regular file; FileNotFoundError where nothing is. Beyond `limit` bytes it is refused."""
+        with _told(path), self._opened(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK) as file:
+            found = os.fstat(file)
+            if not stat.S_ISREG(found.st_mode):
+                raise StoreError(Problem(file=path, message="is not a regular file", hint="move it away"))
+            if limit is not None and found.st_size > limit:
+                raise StoreError(Problem(file=path, message=f"is larger than {limit} bytes", hint="move it away"))
+            return _whole(file, found.st_size)
+
+    def list(self, path: str) -> dict[str, bool]:
+        """Names in a folder, and whether each is a folder itself (a link is none); empty where there is no folder."""
+        try:
+            with _told(path), self._opened(path, FOLDER) as folder, os.scandir(folder) as entries:
+                return {item.name: item.is_dir(follow_symlinks=False) for item in entries}
+        except FileNotFoundError:
+            return {}
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def create(self, path: str, data: bytes, mode: int) -> None:
+        """A new file with exactly this mode, whatever the umask; FileExistsError where something is."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        with _told(path), self._opened(path, flags, 0o600) as file:
+            _write(file, data)
+            os.fchmod(file, mode)
+
+    def append(self, path: str, data: bytes, at: int) -> None:
+        """Add to a file that is exactly `at` bytes long; StoreError where somebody else wrote to it."""
+        with _told(path), self._opened(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW) as file:
+            size = os.fstat(file).st_size
+            if size != at:
+                words = f"is {size} bytes long and not {at}: somebody else wrote to it"
+                raise StoreError(Problem(file=path, message=words, hint="qrun verify shows what is wrong"))
+            _write(file, data)
+
+    def truncate(self, path: str, size: int) -> None:
+        with _told(path), self._opened(path, os.O_WRONLY | os.O_NOFOLLOW) as file:
+            os.ftruncate(file, size)
+
+    def rename(self, old: str, new: str) -> None:
+        with _told(new), self._parent(old) as (source, name), self._parent(new) as (target, renamed):
+            os.rename(name, renamed, src_dir_fd=source, dst_dir_fd=target)
+
+    def unlink(self, path: str) -> None:
+        with _told(path), self._parent(path) as (folder, name):
+            os.unlink(name, dir_fd=folder)
+
+    def mkdir(self, path: str, mode: int | None = None) -> bool:
+        """Whether the folder is new. With `mode` it has exactly that, also where it existed."""
+        with _told(path), self._parent(path) as (folder, name):
+            try:
+                os.mkdir(name, 0o777 if mode is None else mode, dir_fd=folder)
+                new = True
+            except FileExistsError:
+                new = False
+            if not new or mode is not None:
+                with self._opened(path, FOLDER) as made:
+                    if mode is not None and stat.S_IMODE(os.fstat(made).st_mode) != mode:
+                        os.fchmod(made, mode)
+            return new
+
+    def rmdir(self, path: str) -> bool:
+        """Whether the folder was empty and is gone."""
+        try:
+            with _told(path), self._parent(path) as (folder, name):
+                os.rmdir(name, dir_fd=folder)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                return False
+            raise
+        return True
+
+    def chmod(self, path: str, mode: int) -> None:
+        with _told(path), self._opened(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK) as file:
+            os.fchmod(file, mode)
+
+    # --- durability ---------------------------------------------------------------------------------------------------
+
+    def fsync(self, path: str) -> None:
+        with _told(path), self._opened(path, os.O_RDONLY | os.O_NOFOLLOW) as file:
+            self._sync(file)
+
+    def fdatasync(self, path: str) -> None:
+        with _told(path), self._opened(path, os.O_RDONLY | os.O_NOFOLLOW) as file:
+            self._sync(file, data_only=True)
+
+    def fsync_dir(self, path: str) -> None:
+        with _told(path), self._opened(path, FOLDER) as folder:
+            try:
+                self._sync(folder)
+            except OSError as error:
+                if error.errno not in UNSYNCABLE:
+                    raise
+
+    def fsync_all(self, paths: Sequence[str]) -> None:
+        """Many files. Several at once share the file system's own commits: a third of the time of one after another."""
+        _each(self.fsync, paths)
+
+    def fsync_dirs(self, paths: Sequence[str]) -> None:
+        _each(self.fsync_dir, paths)
+
+    def _sync(self, file: int, *, data_only: bool = False) -> None:
+        if not self.sync:
+            return
+        if sys.platform == "darwin":
+            fcntl.fcntl(file, fcntl.F_FULLFSYNC)
+        elif data_only:
+            os.fdatasync(file)
+        else:
+            os.fsync(file)
+
+    # --- the kernel's lock --------------------------------------------------------------------------------------------
+
+    def flock(self, path: str) -> int | None:
+        """Lock a file, made where it is missing, mode 0600; None where another process holds it. Never unlink it."""
+        with _told(path), self._opened(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600) as file:
+            os.fchmod(file, 0o600)
+            held = os.dup(file)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(held)
+            return None
+        except OSError as error:
+            os.close(held)
+            words = "its file system has no working flock, so two runs could not be kept apart"
+            raise StoreError(Problem(file=path, message=words, hint="keep the project on a local disk")) from error
+        return held
+
+    def inscribe(self, held: int, data: bytes) -> None:
+        """Replace the content of a locked file; for people, so it is not synced."""
+        os.ftruncate(held, 0)
+        os.pwrite(held, data, 0)
+
+    def unlock(self, held: int) -> None:
+        fcntl.flock(held, fcntl.LOCK_UN)  # closing alone would not do while a child that was just forked has a copy
+        os.close(held)
+
+    # --- walking ------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _parent(self, path: str) -> Iterator[tuple[int, str]]:
+        """The open folder that holds `path`, and its last name; never through a link and never upwards."""
+        above, _, name = path.rpartition("/")
+        folder = self._pinned.get(above)
+        if folder is not None:
+            yield folder, name
+            return
+        with self._opened(above, FOLDER) as folder:
+            yield folder, name
+
+    @contextmanager
+    def _opened(self, path: str, flags: int, mode: int = 0o600) -> Iterator[int]:
+        with self._parent(path) if path else _nothing() as (above, name):
+            if name in (".", ".."):
+                raise StoreError(f'"{path}" leads out of the project')
+            file = os.open(name, flags | os.O_CLOEXEC, mode, dir_fd=above) if path else os.dup(self._pinned[""])
+        try:
+            yield file
+        finally:
+            os.close(file)
+
+
+def entry(found: os.stat_result) -> Entry:
+    seal = (found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_dev)
+    return Entry(mode=found.st_mode, seal=seal)
+
+
+def trouble(path: str, error: OSError) -> StoreError:
+    """A foreign error in our words: what, where, what to do."""
+    words, hint = CURES.get(error.errno or 0, (os.strerror(error.errno or 0).lower(), "check the disk and run again"))
+    return StoreError(Problem(file=path, message=words, hint=hint))
+
+
+def _each(sync: Callable[[str], None], paths: Sequence[str]) -> None:
+    if len(paths) < FEW:
+        for path in paths:
+            sync(path)
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(WORKERS) as workers:
+        for _ in workers.map(sync, paths):
+            pass
+
+
+@contextmanager
+def _nothing() -> Iterator[tuple[int, str]]:
+    yield -1, ""
+
+
+class _told:  # noqa: N801  # reads as a statement where it stands
+    """Turns the system's errors into ours; what callers decide by (missing, existing, not empty) passes."""
+
+    __slots__ = ("path",)
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, OSError) or isinstance(error, FileNotFoundError | FileExistsError):
+            return
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return
+        raise trouble(self.path, error) from error
+
+
+def _whole(file: int, size: int) -> bytes:
+    """Until the end, also where the file grew since it was looked at."""
+    parts = []
+    while part := os.read(file, max(size, 1) + 1):
+        parts.append(part)
+        size = max(size - len(part), 65536)
+    return b"".join(parts)
+
+
+def _write(file: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(file, rest) :]
