@@ -508,3 +508,7 @@ def test_a_full_disk_after_acceptance_rescues_the_id() -> None:
         scene.apply(job("a"))
 
     assert [getattr(fact, "handle", None) for fact in scene.shelf.rescued] == ["j1"]
+    marker = scene.cloud.runs[0].marker
+    assert [event.message for event in scene.told(Warned)] == [
+        f'"j1" runs with the marker {marker}, and could only be written to qrun-errored-test.json'
+    ]

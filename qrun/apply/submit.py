@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from qrun.clock import stamp
-from qrun.errors import Denied, ManifestError, Missing, ProviderError, Rejected, Unavailable, Unexpected
-from qrun.events import Adopted, Sent, Unclear
+from qrun.errors import Denied, ManifestError, Missing, ProviderError, Rejected, StoreError, Unavailable, Unexpected
+from qrun.events import Adopted, Sent, Unclear, Warned
 from qrun.job import Job, rendered
 from qrun.plan import Step
 from qrun.provider import Found, Prepared, Recovery, Submission
@@ -148,8 +148,8 @@ class Submitter:
         ]
         try:
             await apply.ledger.commit(*facts)
-        except BaseException:
-            apply.store.rescue(facts)
+        except StoreError:
+            self._rescue(facts)
             raise
         for step, handle in zip(steps, handles, strict=True):
             apply.emit(
@@ -162,6 +162,14 @@ class Submitter:
                 )
             )
             apply.watcher.watch(_name(step))
+
+    def _rescue(self, facts: Sequence[Reached]) -> None:
+        """The jobs run and the journal takes no more: their ids go wherever there is room, and to the screen."""
+        apply = self.apply
+        where = apply.store.rescue(facts)
+        for fact in facts:
+            words = f'"{fact.handle}" runs with the marker {fact.marker}, and could only be written to {where}'
+            apply.emit(Warned(experiment=apply.experiment, job=fact.key, message=words))
 
     async def _absent(self, steps: Sequence[Step], pen: Pen) -> None:
         await self.apply.ledger.commit(*[_reached(step, pen.marker, Phase.ABSENT) for step in steps])
