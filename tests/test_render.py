@@ -207,7 +207,7 @@ def test_a_plan_lists_what_is_to_be_done_and_counts_the_rest() -> None:
         _step("moved", Action.RELABEL, "labels changed", Phase.SUCCEEDED, formerly="old"),
     ]
 
-    assert render_plan.text([("exp", "specs/exp.yaml", steps)]) == "\n".join(
+    assert "\n".join(render_plan.texts([("exp", "specs/exp.yaml", steps)])) == "\n".join(
         [
             "exp (specs/exp.yaml)",
             "  + submit   exp.qft            sky/qpu  100 shots  (new)",
@@ -220,7 +220,7 @@ def test_a_plan_lists_what_is_to_be_done_and_counts_the_rest() -> None:
 
 
 def test_a_plan_of_nothing_says_so() -> None:
-    assert render_plan.text([]) == "no jobs"
+    assert list(render_plan.texts([])) == ["no jobs"]
 
 
 def test_columns_that_hold_nothing_are_left_out_of_a_table() -> None:

@@ -265,3 +265,16 @@ def closed(schema: Any) -> Any:
     whole = {name: closed(item) for name, item in schema.items()}
     listed = isinstance(whole.get("properties"), dict) and "description" in str(whole["properties"])
     return whole | {"additionalProperties": False} if listed and "type" in whole and "if" not in whole else whole
+
+
+def test_a_glance_gives_key_digest_phase_and_handle_of_every_line_and_names_damage() -> None:
+    data = finished().read(PATH)
+
+    assert locks.glance(data) == [
+        ("a", DIGESTS["a"], "succeeded", "id-a1"),
+        ("b", DIGESTS["b"], "live", "id-b1"),
+        ("c", DIGESTS["c"], "uncertain", None),
+    ]
+    with pytest.raises(StoreError) as caught:
+        locks.glance(data.replace(b"id-b1", b"id-b2"))
+    assert str(caught.value) == f"qrun.lock:3: the line does not match its checksum{CURE}"

@@ -19,7 +19,7 @@ KINDS = get_args(events.Event)
 
 def sample(kind: type[Any], *, full: bool) -> Any:
     """An event of this kind with a value in every field, or only in those that are always there."""
-    values = {}
+    values: dict[str, Any] = {}
     for name, hint in get_type_hints(kind).items():
         choices = [choice for choice in get_args(hint) or (hint,) if choice is not NoneType]
         if NoneType in get_args(hint) and not full:

@@ -337,11 +337,14 @@ class Apply:
         self.report(error, connection=connection)
 
     def ended(self, name: Name, marker: str) -> None:
-        """A job came to its end: it may have another step, and others may have waited for it."""
+        """A job came to its end: it may have another step, and others may have waited for it.
+
+        What succeeded is not fetched or run again in this command, also where its outputs did not come.
+        """
         if self._parked:
             self._unpark(("marker", marker))
         step = self._step(name)
-        if step.action is Action.FETCH or self.stopping:
+        if self.stopping or (self.record(name).phase is Phase.SUCCEEDED and step.action is not Action.RELABEL):
             self.rest(name)
         else:
             self._take(step)

@@ -186,6 +186,8 @@ class Watcher:
                 )
             )
             self._show(name, fetched.get(handle))
+            if isinstance(fetched.get(handle), FetchedFact):
+                self.apply.found_outputs(name)
             self.apply.ended(name, fact.marker)
 
     def _reached(self, handle: Handle, name: Name, status: Status) -> Reached:

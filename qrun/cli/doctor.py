@@ -24,7 +24,7 @@ from qrun.render.words import columns, count, size
 from qrun.settings import Settings, settings, user_file
 
 EXTRAS: Final = {
-    "aer": ("qiskit", "qiskit_aer", "qiskit_qasm3_import"),
+    "aer": ("qiskit", "qiskit_aer"),
     "pulser": ("pulser", "pulser_simulation"),
 }
 OLDEST: Final = (3, 11)

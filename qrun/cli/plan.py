@@ -76,7 +76,8 @@ def proposed(reading: Reading, policy: Policy, only: Sequence[str] = ()) -> list
 
 def _show(proposals: Sequence[Proposal], output: str) -> None:
     if output == "table":
-        say(render.text([(p.experiment.name, p.experiment.path, p.steps) for p in proposals]))
+        for piece in render.texts([(p.experiment.name, p.experiment.path, p.steps) for p in proposals]):
+            say(piece)
         return
     experiments = [
         {

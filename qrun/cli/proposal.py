@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, overload
 
 from qrun.budget import Budget
 from qrun.cli.reading import capabilities
@@ -79,6 +79,8 @@ def propose(
 ) -> Proposal:
     """`held` names jobs that are not to be sent, and why."""
     withheld = held or {}
+    if not withheld and not shelf.records.by_key and not any(job.conduct.needs for job in experiment.jobs):
+        return Proposal(experiment=experiment, steps=Fresh(experiment.jobs, policy, now), held=withheld)
     steps = []
     for pair in match(experiment.jobs, shelf.records):
         record = pair.record
@@ -89,6 +91,28 @@ def propose(
             step = replace(step, action=Action.HOLD, reason=withheld[pair.key])
         steps.append(step)
     return Proposal(experiment=experiment, steps=_with_needs(steps), held=withheld)
+
+
+class Fresh(Sequence[Step]):
+    """The steps of jobs that were never run, made when they are looked at, so that only the jobs are in memory."""
+
+    def __init__(self, jobs: Sequence[Job], policy: Policy, now: float) -> None:
+        self._jobs = jobs
+        self._policy = policy
+        self._now = now
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    @overload
+    def __getitem__(self, place: int) -> Step: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Step]: ...
+    def __getitem__(self, place: int | slice) -> Step | Sequence[Step]:
+        if isinstance(place, slice):
+            return Fresh(self._jobs[place], self._policy, self._now)
+        job = self._jobs[place]
+        return decide(Pair(job=job, record=None), capabilities(job.target.provider), self._policy, self._now)
 
 
 def _provider(pair: Pair) -> str:

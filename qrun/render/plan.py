@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import Any, Final
 
 from qrun.plan import Action, Step
 from qrun.record import Phase
 from qrun.render.safe import safe, shown
-from qrun.render.words import columns, job_name
+from qrun.render.words import blocks, job_name
 
 SIGNS: Final[Mapping[Action, str]] = {
     Action.SUBMIT: "+",
@@ -36,15 +36,22 @@ TOLD: Final[Mapping[Action, str]] = {
 }
 
 
-def text(parts: Sequence[tuple[str, str, Sequence[Step]]]) -> str:
-    """`parts` are (experiment, manifest, steps). Steps with nothing to do are only counted."""
-    lines: list[str] = []
+def texts(parts: Sequence[tuple[str, str, Sequence[Step]]]) -> Iterator[str]:
+    """Pieces of a plan, each of some lines; a plan of 100 000 jobs is never whole in memory.
+
+    `parts` are (experiment, manifest, steps). Steps with nothing to do are only counted.
+    """
     for experiment, manifest, steps in parts:
-        rows = [_row(experiment, step) for step in steps if step.action is not Action.NONE]
-        if rows:
-            lines += [f"{safe(experiment)} ({safe(manifest)})", *columns(rows), ""]
-    lines.append(summary([step for _, _, steps in parts for step in steps]))
-    return "\n".join(lines)
+        rows = partial(_rows, experiment, steps)
+        if next(rows(), None) is not None:
+            yield f"{safe(experiment)} ({safe(manifest)})"
+            yield from blocks(rows)
+            yield ""
+    yield summary(step for _, _, steps in parts for step in steps)
+
+
+def _rows(experiment: str, steps: Sequence[Step]) -> Iterator[tuple[str, ...]]:
+    return (_row(experiment, step) for step in steps if step.action is not Action.NONE)
 
 
 def _row(experiment: str, step: Step) -> tuple[str, ...]:

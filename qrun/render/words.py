@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice, zip_longest
 from typing import Final
 
 from qrun.render.safe import safe
@@ -53,12 +54,26 @@ def size(number: int) -> str:
     return f"{amount:.1f} GiB"
 
 
+def blocks(rows: Callable[[], Iterable[Sequence[str]]], *, gap: str = "  ") -> Iterator[str]:
+    """As `columns`, a thousand lines in one text, for rows that are made twice rather than kept."""
+    widths: list[int] = []
+    for row in rows():
+        widths = [max(pair) for pair in zip_longest(widths, map(len, row), fillvalue=0)]
+    form = _form(widths, gap)
+    lines = (form(*row).rstrip() for row in rows())
+    while block := list(islice(lines, 1000)):
+        yield "\n".join(block)
+
+
+def _form(widths: Sequence[int], gap: str) -> Callable[..., str]:
+    capped = [*(min(width, WIDEST) for width in widths[:-1]), 0]
+    return gap.join(f"{{:<{width}}}" for width in capped).format
+
+
 def columns(rows: Iterable[Sequence[str]], *, gap: str = "  ") -> list[str]:
     """Rows of cells, each column as wide as its cells (up to a limit); the last column runs free."""
     kept = list(rows)
     if not kept:
         return []
-    widths = [min(max(map(len, column)), WIDEST) for column in zip(*kept, strict=True)]
-    widths[-1] = 0
-    form = gap.join(f"{{:<{width}}}" for width in widths).format
+    form = _form([max(map(len, column)) for column in zip(*kept, strict=True)], gap)
     return [form(*row).rstrip() for row in kept]
