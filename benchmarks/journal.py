@@ -6,7 +6,9 @@ import os
 import time
 from pathlib import Path
 
-from qrun.record import Intended, Member, marker
+from qrun.fact import Intended
+from qrun.marks import marker
+from qrun.record import Member
 from qrun.store import Store
 
 PROJECT = "5f0c7a52-6d0e-4b1e-9d0b-1f6f6f3a2b11"

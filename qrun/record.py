@@ -1,19 +1,12 @@
-"""What did run: records of attempts, the facts that change them, and the two marks by which they are found again.
-
-A record belongs to one (key, digest). Facts are what the journal holds, one line each; `fold` applies one to a record.
-The lock and the record files are pure functions of the facts, so any of the three restores the others.
-"""
+"""What did run: the attempts of each (key, digest), what came of them, and how two views of them become one."""
 
 from __future__ import annotations
 
-import hashlib
-from base64 import b32encode
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Final, NewType
 
-from qrun.canonical import canonical
 from qrun.errors import StoreError
 from qrun.job import NOTHING
 
@@ -121,110 +114,6 @@ class Member:
     payload: str | None = None
 
 
-# --- facts: one journal line each -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Intended:
-    """About to send. `jobs` holds each member's rendered job, in the order of `members`."""
-
-    marker: str
-    connection: str
-    step: str
-    members: tuple[Member, ...]
-    jobs: tuple[Mapping[str, Any], ...]
-    digests_without_site: tuple[str, ...]
-    sent: str
-    container: Handle | None = None
-    origin: Mapping[str, Any] = NOTHING  # manifest, commit, dirty, qrun version at submit
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Noted:
-    """A durable step on the way of one submission."""
-
-    marker: str
-    facts: Mapping[str, str]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reached:
-    """An attempt came to a phase. `provided` are provider facts for the record: times, device snapshot, seed."""
-
-    key: str
-    digest: str
-    attempt: int
-    phase: Phase
-    marker: str
-    handle: Handle | None = None
-    word: str | None = None
-    message: str | None = None
-    provided: Mapping[str, Any] = NOTHING
-    connection: str = ""
-    found: str | None = None  # how a lost handle came back: marker, payload, list, user
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Fetched:
-    """The outputs of an attempt are durable. `results` is the normal form where it is small enough for the record."""
-
-    key: str
-    digest: str
-    attempt: int
-    outputs: tuple[Output, ...]
-    results: Mapping[str, Any] | None = None
-    diverged: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Renamed:
-    """A record goes on under another key."""
-
-    old: str
-    key: str
-    digest: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Labelled:
-    key: str
-    digest: str
-    tags: tuple[str, ...]
-    description: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Taken:
-    """The user accepts the outcome as it is."""
-
-    key: str
-    digest: str
-
-
-Fact = Intended | Noted | Reached | Fetched | Renamed | Labelled | Taken
-
-
-# --- the two marks ----------------------------------------------------------------------------------------------------
-
-
-def marker(project: str, experiment: str, members: Iterable[Member]) -> str:
-    """`qr1` and 26 base32 characters: one submission, the same for whoever would send it (DESIGN §4)."""
-    listed = sorted([m.key, m.digest, m.attempt] for m in members)
-    return "qr1" + _short([project, experiment, listed])
-
-
-def mark(project: str, experiment: str) -> str:
-    """`qrx` and 26 base32 characters: all submissions of one experiment."""
-    return "qrx" + _short([project, experiment])
-
-
-def _short(value: Any) -> str:
-    return b32encode(hashlib.sha256(canonical(value)).digest()).decode().lower()[:26]
-
-
-# --- fold -------------------------------------------------------------------------------------------------------------
-
-
 @dataclass(kw_only=True, slots=True)
 class Records:
     """All records of one experiment: every digest that a key ever had. Only `fold` and the store change it."""
@@ -264,77 +153,6 @@ class Records:
                     self._members.setdefault(attempt.marker, set()).add((record.key, record.digest))
         found = (self.get(key, digest) for key, digest in sorted(self._members.get(marker, ())))
         return [r for r in found if r is not None and any(attempt.marker == marker for attempt in r.attempts)]
-
-
-def fold(records: Records, fact: Fact) -> None:
-    """Apply one fact; applying it twice changes nothing more. Raises StoreError where two facts contradict."""
-    match fact:
-        case Intended():
-            for member, job, without in zip(fact.members, fact.jobs, fact.digests_without_site, strict=True):
-                _intend(records, fact, member, job, without)
-        case Noted():
-            for record in records.sharing(fact.marker):
-                records.put(_changed(record, fact.marker, lambda a: replace(a, noted={**a.noted, **fact.facts})))
-        case Reached():
-            record = _known(records, fact.key, fact.digest)
-            if fact.phase is Phase.ABSENT:
-                records.put(without_attempt(record, fact.attempt))
-                return
-            attempt = Attempt(
-                n=fact.attempt,
-                marker=fact.marker,
-                phase=fact.phase,
-                handle=fact.handle,
-                connection=fact.connection,
-                word=fact.word,
-                message=fact.message,
-            )
-            records.put(with_attempt(record, attempt))
-        case Fetched():
-            record = _known(records, fact.key, fact.digest)
-            if record.last is not None and fact.attempt < record.last.n:
-                return
-            records.put(replace(record, outputs=_first_stand(record.outputs or (), fact.outputs)))
-        case Renamed():
-            if former := records.get(fact.old, fact.digest):
-                records.drop(fact.old, fact.digest)
-                renamed = replace(former, key=fact.key, formerly=tuple(dict.fromkeys((*former.formerly, fact.old))))
-                known = records.get(fact.key, fact.digest)
-                records.put(renamed if known is None else union(renamed, known))
-        case Labelled():
-            record = _known(records, fact.key, fact.digest)
-            records.put(replace(record, tags=fact.tags, description=fact.description))
-        case Taken():
-            records.put(replace(_known(records, fact.key, fact.digest), accepted=True))
-
-
-def _intend(records: Records, fact: Intended, member: Member, job: Mapping[str, Any], without: str) -> None:
-    attempt = Attempt(
-        n=member.attempt,
-        marker=fact.marker,
-        phase=Phase.INTENT,
-        connection=fact.connection,
-        sent=fact.sent,
-        step=fact.step,
-        container=fact.container,
-        payload=member.payload,
-    )
-    if known := records.get(member.key, member.digest):
-        records.put(with_attempt(known, attempt))
-        return
-    records.put(
-        Record(
-            key=member.key,
-            digest=member.digest,
-            digest_without_site=without,
-            provider=job["provider"],
-            device=job["device"],
-            site=job.get("site"),
-            attempts=(attempt,),
-            tags=tuple(job.get("tags", ())),
-            description=job.get("description", ""),
-        )
-    )
 
 
 def with_attempt(record: Record, attempt: Attempt) -> Record:
@@ -399,35 +217,7 @@ def union(one: Record, two: Record) -> Record:
     )
 
 
-def _known(records: Records, key: str, digest: str) -> Record:
-    record = records.get(key, digest)
-    if record is None:
-        raise StoreError(f'"{key}" has no record with digest {digest[:12]}, but a later entry speaks of one')
-    return record
-
-
-def _first_stand(first: tuple[Output, ...], later: tuple[Output, ...]) -> tuple[Output, ...]:
-    """What was fetched is never replaced; a later fetch only adds names."""
-    names = {output.name for output in first}
-    return (*first, *(output for output in later if output.name not in names))
-
-
-def _changed(record: Record, marker: str, change: Callable[[Attempt], Attempt]) -> Record:
-    return replace(record, attempts=tuple(change(a) if a.marker == marker else a for a in record.attempts))
-
-
 # --- JSON -------------------------------------------------------------------------------------------------------------
-
-FACTS: Final[Mapping[str, type[Any]]] = {
-    "intended": Intended,
-    "noted": Noted,
-    "reached": Reached,
-    "fetched": Fetched,
-    "renamed": Renamed,
-    "labelled": Labelled,
-    "taken": Taken,
-}
-WORD_OF: Final[Mapping[type[Any], str]] = {kind: word for word, kind in FACTS.items()}
 
 
 def to_json(value: Any) -> dict[str, Any]:
@@ -440,22 +230,9 @@ def to_json(value: Any) -> dict[str, Any]:
     return whole
 
 
-def fact_to_json(fact: Fact) -> dict[str, Any]:
-    return {"ev": WORD_OF[type(fact)], **to_json(fact)}
-
-
-def fact_from_json(raw: Mapping[str, Any]) -> Fact:
-    """Raises StoreError for a word or a shape that this version does not know."""
-    kind = FACTS.get(raw.get("ev", ""))
-    if kind is None:
-        raise StoreError(f'an entry of unknown kind "{raw.get("ev")}"', hint="it was written by a newer qrun")
-    fact: Fact = _made(kind, raw)
-    return fact
-
-
 def record_from_json(raw: Mapping[str, Any]) -> Record:
     """Raises StoreError where a field is missing or of the wrong kind; unknown fields are left to the store to keep."""
-    record: Record = _made(Record, raw)
+    record: Record = made(Record, raw)
     return record
 
 
@@ -475,7 +252,8 @@ PARTS: Final[Mapping[str, type[Any]]] = {"attempts": Attempt, "outputs": Output,
 TEXTS: Final = frozenset({"key", "digest", "digest_without_site", "provider", "device", "marker", "name", "sha256"})
 
 
-def _made(kind: type[Any], raw: Mapping[str, Any]) -> Any:
+def made(kind: type[Any], raw: Mapping[str, Any]) -> Any:
+    """A value of this kind from plain JSON; StoreError where a field is missing or of the wrong kind."""
     known = {}
     for item in fields(kind):
         if item.name not in raw:
@@ -484,7 +262,7 @@ def _made(kind: type[Any], raw: Mapping[str, Any]) -> Any:
         if item.name in TEXTS and not isinstance(value, str):
             raise StoreError(f'"{item.name}" is not text')
         if item.name in PARTS and isinstance(value, list):
-            value = tuple(_made(PARTS[item.name], part) for part in value)
+            value = tuple(made(PARTS[item.name], part) for part in value)
         elif item.name == "phase":
             value = _phase(value)
         elif isinstance(value, list):

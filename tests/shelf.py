@@ -8,8 +8,9 @@ from hashlib import sha256
 from typing import Any
 
 from qrun.errors import StoreError
+from qrun.fact import Fact, Fetched, Intended, fact_from_json, fact_to_json, fold
 from qrun.job import Program
-from qrun.record import Fact, Fetched, Intended, Output, Record, Records, fact_from_json, fact_to_json, fold
+from qrun.record import Output, Record, Records
 
 
 class Killed(BaseException):

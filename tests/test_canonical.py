@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from qrun.canonical import canonical, number
 from qrun.job import digests
-from qrun.record import Member, mark, marker
+from qrun.marks import mark, marker
+from qrun.record import Member
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "marks.json").read_text())
 

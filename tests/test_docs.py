@@ -22,8 +22,9 @@ from qrun import errors
 from qrun.cli import cli, exits
 from qrun.cli.schema import NAMES
 from qrun.events import Event, word
+from qrun.fact import FACTS
 from qrun.plan import Action
-from qrun.record import FACTS, Phase
+from qrun.record import Phase
 from qrun.settings import HOSTS
 
 ROOT: Final = Path(__file__).parent.parent

@@ -15,6 +15,7 @@ LAYERS = (
     {"errors", "canonical", "clock", "budget"},
     {"job"},
     {"record", "connection"},
+    {"fact", "marks"},
     {"provider"},
     {"plan"},
     {"events"},

@@ -10,8 +10,9 @@ import pytest
 
 from qrun.canonical import canonical
 from qrun.errors import StoreError
+from qrun.fact import Fetched
 from qrun.job import Program
-from qrun.record import Fetched, Output, Phase
+from qrun.record import Output, Phase
 from qrun.store import Store
 from qrun.store.check import Findings, Repairs, repair, verify
 from qrun.store.gc import garbage, remove

@@ -19,8 +19,9 @@ import pytest
 from qrun.canonical import canonical
 from qrun.clock import Clock
 from qrun.errors import StoreError
+from qrun.fact import Fetched, Labelled, Renamed, Taken
 from qrun.job import Job, Program, Target
-from qrun.record import Fetched, Labelled, Output, Phase, Renamed, Taken
+from qrun.record import Output, Phase
 from qrun.store import Disk, Store
 from qrun.store.paths import job_folder
 from tests.disk import FakeDisk
@@ -240,7 +241,7 @@ def test_labels_and_acceptance_change_the_lock_and_the_record_file(tmp_path: Pat
         finish(store)
         store.publish(rest=True)
         store.note(Labelled(key="a", digest=DIGESTS["a"], tags=("new",), description="words"))
-        store.note(Taken(key="a", digest=DIGESTS["a"]))
+        store.note(Taken(key="a", digest=DIGESTS["a"], attempt=1))
         store.publish(rest=True)
 
     page = json.loads((tmp_path / RUN / "record.json").read_bytes())

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from qrun.errors import StoreError
-from qrun.record import Labelled, Phase
+from qrun.fact import Labelled
+from qrun.record import Phase
 from qrun.store import Store
 from qrun.store.merge import main, merge
 from tests.test_store_files import at, finish
@@ -166,7 +167,8 @@ def run_locally(root: Path, counts: dict[str, int], handle: str) -> None:
     import hashlib
 
     from qrun.canonical import canonical
-    from qrun.record import Fetched, Handle, Intended, Member, Output, Reached
+    from qrun.fact import Fetched, Intended, Reached
+    from qrun.record import Handle, Member, Output
 
     text = canonical({"counts": counts})
     output = Output(name="results.json", sha256=hashlib.sha256(text).hexdigest(), size=len(text))

@@ -8,20 +8,10 @@ from typing import Any
 import pytest
 
 from qrun.clock import Clock
+from qrun.fact import Fact, Fetched, Intended, Noted, Reached, Renamed
 from qrun.job import Program
-from qrun.record import (
-    Fact,
-    Fetched,
-    Handle,
-    Intended,
-    Member,
-    Noted,
-    Output,
-    Phase,
-    Reached,
-    Renamed,
-    marker,
-)
+from qrun.marks import marker
+from qrun.record import Handle, Member, Output, Phase
 from qrun.store import Store
 from tests.disk import FakeDisk, copied, states
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qrun.canonical import canonical
 from qrun.errors import ProviderError, Unexpected
-from qrun.record import Fetched, Handle, Output, Record
+from qrun.fact import Fetched
+from qrun.record import Handle, Output, Record
 
 if TYPE_CHECKING:
     from qrun.apply.ledger import Store

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from qrun.fact import Fact
 from qrun.job import Program
-from qrun.record import Fact, Output, Record, Records
+from qrun.record import Output, Record, Records
 
 
 class Store(Protocol):

@@ -29,11 +29,13 @@ from qrun.events import (
     Retrying,
     Started,
 )
+from qrun.fact import Labelled, Reached
+from qrun.fact import Renamed as RenamedFact
 from qrun.job import Job, Program
+from qrun.marks import mark
 from qrun.plan import Action, Need, Pair, Policy, Step, decide, match, need, over_budget, packed
 from qrun.provider import Capabilities, Labels, Provider, Recovery
-from qrun.record import Handle, Labelled, Phase, Reached, Record, mark
-from qrun.record import Renamed as RenamedFact
+from qrun.record import Handle, Phase, Record
 
 Name = tuple[str, str]  # (key, digest)
 

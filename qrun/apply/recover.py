@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 from qrun.clock import instant
 from qrun.errors import Missing, ProviderError
 from qrun.events import Adopted, Searching, Warned
+from qrun.fact import Reached
 from qrun.job import Job
+from qrun.marks import mark
 from qrun.plan import AGREE, Action, Step
 from qrun.provider import Found, Marks, Recovery
-from qrun.record import Attempt, Handle, Member, Phase, Reached, Record, mark
+from qrun.record import Attempt, Handle, Member, Phase, Record
 
 if TYPE_CHECKING:
     from qrun.apply.loop import Apply, Name

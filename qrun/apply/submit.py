@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 from qrun.clock import stamp
 from qrun.errors import Denied, ManifestError, Missing, ProviderError, Rejected, StoreError, Unavailable, Unexpected
 from qrun.events import Adopted, Sent, Unclear, Warned
+from qrun.fact import Intended, Noted, Reached
 from qrun.job import Job, rendered
+from qrun.marks import mark, marker
 from qrun.plan import Step
 from qrun.provider import Found, Prepared, Recovery, Submission
-from qrun.record import Handle, Intended, Member, Noted, Phase, Reached, mark, marker
+from qrun.record import Handle, Member, Phase
 
 if TYPE_CHECKING:
     from qrun.apply.loop import Apply, Name

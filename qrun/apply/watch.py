@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from qrun.apply.collect import collect, headline
 from qrun.errors import ProviderError
 from qrun.events import Cancelling, Fetched, Rested, Running, Warned
+from qrun.fact import Fetched as FetchedFact
+from qrun.fact import Reached
 from qrun.provider import Status
-from qrun.record import Fetched as FetchedFact
-from qrun.record import Handle, Phase, Reached, Record
+from qrun.record import Handle, Phase, Record
 
 if TYPE_CHECKING:
     from qrun.apply.loop import Apply, Name

@@ -20,22 +20,9 @@ from typing import Concatenate, Final, ParamSpec, Self, TypeVar
 from qrun.canonical import canonical
 from qrun.clock import Clock
 from qrun.errors import Problem, StoreError
+from qrun.fact import WORD_OF, Fact, Fetched, Intended, Labelled, Noted, Reached, Renamed, Taken, fold
 from qrun.job import Program
-from qrun.record import (
-    WORD_OF,
-    Fact,
-    Fetched,
-    Intended,
-    Labelled,
-    Noted,
-    Output,
-    Reached,
-    Record,
-    Renamed,
-    Taken,
-    fold,
-    union,
-)
+from qrun.record import Output, Record, union
 from qrun.store import lock as locks
 from qrun.store import records as pages
 from qrun.store.disk import Disk

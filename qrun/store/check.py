@@ -12,7 +12,8 @@ from hashlib import sha256
 
 from qrun.canonical import canonical
 from qrun.errors import Problem, StoreError
-from qrun.record import WORD_OF, Fact, Output, Reached, Record, Records, fold, union
+from qrun.fact import WORD_OF, Fact, Reached, fold
+from qrun.record import Output, Record, Records, union
 from qrun.store import Store, outside
 from qrun.store import journal as journals
 from qrun.store import lock as locks

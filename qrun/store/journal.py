@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from qrun.clock import stamp
 from qrun.errors import Problem, StoreError
-from qrun.record import WORD_OF, Fact, fact_from_json
+from qrun.fact import WORD_OF, Fact, fact_from_json
 from qrun.store.disk import Disk
 from qrun.store.lines import BOM, VERSION, damaged, encoded, intact, refuse_foreign, seal, told
 

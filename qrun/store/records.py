@@ -13,20 +13,9 @@ from typing import Any, Final
 from zlib import crc32
 
 from qrun.errors import Problem, StoreError
+from qrun.fact import Fact, Fetched, Intended, Reached, Renamed
 from qrun.job import NOTHING
-from qrun.record import (
-    RANK,
-    Attempt,
-    Fact,
-    Fetched,
-    Intended,
-    Reached,
-    Record,
-    Renamed,
-    record_from_json,
-    to_json,
-    union,
-)
+from qrun.record import RANK, Attempt, Record, record_from_json, to_json, union
 from qrun.store.lines import BOM, MARKERS, POINTER, REPAIR, VERSION, finite, plain
 from qrun.store.lock import SETTLED, Name
 from qrun.store.paths import DIGEST, SAFE

@@ -9,8 +9,9 @@ from hashlib import sha256
 from typing import Any, Final
 
 from qrun.errors import Problem, StoreError
+from qrun.fact import Fact, fold
 from qrun.job import NOTHING, Job, rendered
-from qrun.record import Fact, Output, Phase, Record, Records, fold, union
+from qrun.record import Output, Phase, Record, Records, union
 from qrun.store import journal as journals
 from qrun.store import lock as locks
 from qrun.store import records as pages
