@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Final, NewType
 
+from qrun.clock import instant
 from qrun.errors import StoreError
 from qrun.job import NOTHING
 
@@ -180,7 +182,7 @@ def combined(key: str, one: Attempt, two: Attempt) -> Attempt:
     if one.handle and two.handle and one.handle != two.handle:
         raise StoreError(
             f'"{key}" attempt {one.n} is told by two handles, "{one.handle}" and "{two.handle}"',
-            hint="qrun resolve --adopt chooses one",
+            hint="keep the version of the file that tells the right one",
         )
     if one.phase.final and two.phase.final and one.phase is not two.phase:
         raise StoreError(f'"{key}" attempt {one.n} is told to have ended as {one.phase} and as {two.phase}')
@@ -249,19 +251,78 @@ def _plain(value: Any) -> Any:
 
 
 PARTS: Final[Mapping[str, type[Any]]] = {"attempts": Attempt, "outputs": Output, "members": Member}
-TEXTS: Final = frozenset({"key", "digest", "digest_without_site", "provider", "device", "marker", "name", "sha256"})
+HANDLE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}([/#][A-Za-z0-9][A-Za-z0-9._-]{0,127})?")
+ATTEMPTS: Final = 1_000_000  # no attempt has a number above
+
+
+def numbered(value: Any) -> bool:
+    """Whether this is an attempt's number."""
+    return type(value) is int and 0 < value <= ATTEMPTS
+
+
+def named(value: Any) -> bool:
+    """Whether this is a handle; its parts become parts of addresses and of paths, so it may hold nothing else."""
+    return isinstance(value, str) and HANDLE.fullmatch(value) is not None
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _time(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and instant(value) > 0
+    except ValueError:
+        return False
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_text, value))
+
+
+def _map(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _maps(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_map, value))
+
+
+def _or_none(shape: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or shape(value)
+
+
+_REQUIRED: Final = ("key", "digest", "digest_without_site", "provider", "device", "marker", "name", "sha256", "old")
+_OPTIONAL: Final = ("site", "payload", "word", "message", "connection", "step", "description", "found")
+SHAPES: Final[Mapping[str, Callable[[Any], bool]]] = {
+    **dict.fromkeys(_REQUIRED, _text),
+    **dict.fromkeys(_OPTIONAL, _or_none(_text)),
+    **dict.fromkeys(("handle", "container"), _or_none(named)),
+    **dict.fromkeys(("n", "attempt"), numbered),
+    **dict.fromkeys(("tags", "formerly", "digests_without_site", "diverged"), _texts),
+    **dict.fromkeys(("jobs", "attempts", "members"), _maps),
+    **dict.fromkeys(("noted", "facts", "origin", "provided"), _map),
+    "outputs": _or_none(_maps),
+    "results": _or_none(_map),
+    "sent": _or_none(_time),
+    "size": lambda value: type(value) is int and value >= 0,
+    "accepted": lambda value: isinstance(value, bool),
+}
 
 
 def made(kind: type[Any], raw: Mapping[str, Any]) -> Any:
-    """A value of this kind from plain JSON; StoreError where a field is missing or of the wrong kind."""
+    """A value of this kind from plain JSON; StoreError where a field is missing or of the wrong kind.
+
+    Fields are untrusted: a pull request may have changed them.
+    """
     known = {}
     for item in fields(kind):
         if item.name not in raw:
             continue
         value = raw[item.name]
-        if item.name in TEXTS and not isinstance(value, str):
-            raise StoreError(f'"{item.name}" is not text')
-        if item.name in PARTS and isinstance(value, list):
+        if item.name in SHAPES and not SHAPES[item.name](value):
+            raise StoreError(f'"{item.name}" is of the wrong kind')
+        if item.name in PARTS and value is not None:
             value = tuple(made(PARTS[item.name], part) for part in value)
         elif item.name == "phase":
             value = _phase(value)

@@ -278,3 +278,44 @@ def test_a_glance_gives_key_digest_phase_and_handle_of_every_line_and_names_dama
     with pytest.raises(StoreError) as caught:
         locks.glance(data.replace(b"id-b1", b"id-b2"))
     assert str(caught.value) == f"qrun.lock:3: the line does not match its checksum{CURE}"
+
+
+FORGED: dict[str, Any] = {
+    "a number that is text": lambda line: line["attempts"][0].update(n="1"),
+    "a number below one": lambda line: line["attempts"][0].update(n=0),
+    "a number without end": lambda line: line["attempts"][0].update(n=10**30),
+    "a handle that is a path": lambda line: line["attempts"][0].update(handle="../../x"),
+    "a handle that is a list": lambda line: line["attempts"][0].update(handle=["x"]),
+    "a handle with an escape code": lambda line: line["attempts"][0].update(handle="x\x1b[2J"),
+    "a marker that is a number": lambda line: line["attempts"][0].update(marker=7),
+    "a connection that is a number": lambda line: line["attempts"][0].update(connection=7),
+    "a phase that nobody knows": lambda line: line["attempts"][0].update(phase="done"),
+    "a time that is none": lambda line: line["attempts"][0].update(phase="intent", sent="yesterday"),
+    "notes that are a list": lambda line: line["attempts"][0].update(phase="intent", noted=[1]),
+    "attempts that are a map": lambda line: line.update(attempts={}),
+    "an attempt that is nothing": lambda line: line.update(attempts=[None]),
+    "an output elsewhere": lambda line: line["outputs"][0].update(name="../../../etc/passwd"),
+    "an output of negative size": lambda line: line["outputs"][0].update(size=-1),
+    "an output with another hash": lambda line: line["outputs"][0].update(sha256="ab"),
+    "outputs that are a map": lambda line: line.update(outputs={"a": 1}),
+    "a digest that is a path": lambda line: line.update(digest="../" * 21 + "x"),
+    "a site that is a number": lambda line: line.update(site=7),
+    "a key that is a number": lambda line: line.update(key=7),
+    "tags that are text": lambda line: line.update(tags="abc"),
+}
+
+
+@pytest.mark.parametrize("forge", FORGED.values(), ids=FORGED)
+def test_a_line_that_somebody_forged_with_its_checksum_is_named(forge: Any) -> None:
+    """A lock from a pull request is untrusted, whatever its checksums say."""
+    disk = finished()
+    lines = disk.read(PATH).decode().splitlines()
+    line = json.loads(lines[1])
+    del line["crc"]
+    forge(line)
+
+    sealed = seal(json.dumps(line, separators=(",", ":"))).decode().rstrip("\n")
+    rewritten(disk, PATH, "\n".join([lines[0], sealed, *lines[2:]]).encode() + b"\n")
+
+    (problem,) = raised(disk).problems
+    assert (problem.file, problem.line) == (PATH, 2)

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from qrun.errors import Problem, StoreError
 from qrun.job import NOTHING
-from qrun.record import RANK, Attempt, Output, Phase, Record, record_from_json, union
+from qrun.record import RANK, Attempt, Output, Phase, Record, named, numbered, record_from_json, union
 from qrun.store.lines import VERSION, damaged, encoded, intact, refuse_foreign, seal, split
 from qrun.store.paths import DIGEST, SAFE
 
@@ -269,7 +269,14 @@ def _body(file: str, number: int, text: bytes, raw: dict[str, Any], lock: Lock) 
 
 
 def _shown(error: Exception) -> str:
-    return f"{error} is missing" if isinstance(error, KeyError) else str(error)
+    """Our own words; those of the language say nothing to whoever reads them."""
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    return str(error) if type(error) is WrongKind else "a field is of the wrong kind"
+
+
+class WrongKind(TypeError):
+    """A field of a line is not what it has to be."""
 
 
 def _line(raw: Mapping[str, Any]) -> Line:
@@ -286,7 +293,11 @@ def _record(raw: Mapping[str, Any]) -> Record:
     digest = raw["digest"]
     outputs = raw.get("outputs")
     if not type(raw["key"]) is type(digest) is type(raw["provider"]) is type(raw["device"]) is str:
-        raise TypeError("a key, digest, provider or device is not text")
+        raise WrongKind("a key, digest, provider or device is not text")
+    if type(raw["attempts"]) is not list or not (outputs is None or type(outputs) is list):
+        raise WrongKind("a list is of the wrong kind")
+    if type(raw.get("site", "")) is not str or type(raw.get("digest_without_site", "")) is not str:
+        raise WrongKind("a site or digest is not text")
     if not DIGEST.fullmatch(digest):
         raise StoreError(f'"{digest[:80]}" is not a digest')
     formerly, tags = raw.get("formerly"), raw.get("tags")
@@ -311,8 +322,10 @@ PLAIN_ATTEMPT: Final = frozenset({"n", "marker", "handle", "phase", "connection"
 
 def _attempt(raw: Mapping[str, Any]) -> Attempt:
     n, marker, handle, phase = raw["n"], raw["marker"], raw.get("handle"), PHASES.get(raw["phase"])
-    if type(n) is not int or type(marker) is not str or not (handle is None or type(handle) is str):
-        raise TypeError("an attempt's number, marker or handle is of the wrong kind")
+    if not numbered(n) or type(marker) is not str or not (handle is None or named(handle)):
+        raise WrongKind("an attempt's number, marker or handle is of the wrong kind")
+    if type(raw.get("connection", "")) is not str:
+        raise WrongKind("a connection is not text")
     if phase is None:
         raise StoreError(f'"{raw["phase"]}" is not a phase that this qrun knows', hint="update qrun")
     if raw.keys() <= PLAIN_ATTEMPT:
@@ -327,20 +340,22 @@ def _full_attempt(raw: Mapping[str, Any]) -> Attempt:
 
 def _output(raw: Mapping[str, Any]) -> Output:
     name, sha, size = raw["name"], raw["sha256"], raw["size"]
-    if not SAFE.fullmatch(name) or not DIGEST.fullmatch(sha) or type(size) is not int:
-        raise TypeError("an output's name, hash or size is of the wrong kind")
+    if type(name) is not str or type(sha) is not str or type(size) is not int or size < 0:
+        raise WrongKind("an output's name, hash or size is of the wrong kind")
+    if not SAFE.fullmatch(name) or not DIGEST.fullmatch(sha):
+        raise WrongKind("an output's name, hash or size is of the wrong kind")
     return Output(name=name, sha256=sha, size=size)
 
 
 def _texts(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not all(type(item) is str for item in value):
-        raise TypeError("a list of texts is of the wrong kind")
+        raise WrongKind("a list of texts is of the wrong kind")
     return tuple(value)
 
 
 def _map(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise TypeError("a map is of the wrong kind")
+        raise WrongKind("a map is of the wrong kind")
     return value
 
 
