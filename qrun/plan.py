@@ -255,8 +255,6 @@ def _clear_up(pair: Pair, can: Capabilities, policy: Policy, now: float) -> Step
             return step(Action.FIND, "interrupted before it was started")
         case Recovery.NOTHING:
             return step(Action.HOLD, "outcome unknown, and the provider cannot be searched: qrun resolve")
-        case _ if last.phase is Phase.UNCERTAIN and last.message and last.message.startswith("two hits"):
-            return step(Action.HOLD, f"{last.message}: qrun resolve --adopt")
         case _:
             sent = instant(last.sent) if last.sent else now
             return step(Action.FIND, "outcome unknown", not_before=sent + can.settle)

@@ -82,6 +82,18 @@ def test_two_hits_for_one_marker_are_shown_and_left_alone() -> None:
     assert scene.cloud.made("a") == ["j1", "j2"]
 
 
+def test_two_hits_of_which_one_goes_away_are_one() -> None:
+    scene = Scene(duration=600, faults={"submit": ["replayed"]})
+    scene.apply(job("a"))
+
+    del scene.cloud.runs[1]
+    outcome = scene.apply(job("a"))
+
+    assert outcome.held == {}
+    assert [(event.handle, event.found) for event in scene.told(Adopted)] == [("j1", "marker")]
+    assert scene.phases() == {"a": Phase.SUCCEEDED}
+
+
 @pytest.mark.parametrize("fault", ["killed before", "killed after"])
 @pytest.mark.parametrize("recovery", SEARCHABLE)
 def test_a_process_killed_around_the_request_buys_once(fault: str, recovery: Recovery) -> None:

@@ -114,8 +114,9 @@ class Apply:
                 f'"{remote[0].pair.key}" goes to a cloud, but no project id marks what is sent',
                 hint="qrun init writes one into qrun.toml",
             )
-        resting = sum(step.action is Action.NONE for step in first)
-        self.emit(Started(experiment=self.experiment, steps=len(first) - resting, resting=resting))
+        steps = sum(step.action is not Action.NONE for step in first)
+        resting = sum(step.action is Action.NONE and step.pair.job is not None for step in first)
+        self.emit(Started(experiment=self.experiment, steps=steps, resting=resting))
         async with asyncio.TaskGroup() as self._tasks:
             for step in first:
                 self._take(step)
@@ -261,13 +262,12 @@ class Apply:
     def _affordable(self, name: Name, step: Step) -> bool:
         """A retry counts against the budget like every other submit."""
         spent = (self._spent[0] + self.submitter.sent, self._spent[1] + self.submitter.shots)
-        sent_now = replace(
+        budget = replace(
             self.policy.budget,
-            total_jobs=self.policy.budget.total_jobs,
             max_jobs=_left(self.policy.budget.max_jobs, self.submitter.sent),
             max_shots=_left(self.policy.budget.max_shots, self.submitter.shots),
         )
-        problems = over_budget([step], sent_now, spent=spent)
+        problems = over_budget([step], budget, spent=spent)
         if problems:
             self.outcome.over_budget = True
             self.hold(name, f"a retry would go over the budget: {problems[0].message}")

@@ -329,7 +329,7 @@ def _attempt(raw: Mapping[str, Any]) -> Attempt:
     if phase is None:
         raise StoreError(f'"{raw["phase"]}" is not a phase that this qrun knows', hint="update qrun")
     if raw.keys() <= PLAIN_ATTEMPT:
-        return Attempt(n=n, marker=marker, phase=phase, handle=handle, connection=raw.get("connection", ""))  # type: ignore[arg-type]
+        return Attempt(n=n, marker=marker, phase=phase, handle=handle, connection=raw.get("connection", ""))
     return _full_attempt(raw)
 
 
