@@ -11,7 +11,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ENSURE = $(PYTHON) -c 'import sys; v = sys.version_info; \
 	sys.exit(0 if v >= (3, 11) else f"qrun needs Python 3.11 or newer, this is {v[0]}.{v[1]}: make PYTHON=python3.12 $(MAKECMDGOALS)")'
 
-.PHONY: help demo test quick lint test-aer test-pulser bench clean
+.PHONY: help demo test quick lint test-aer test-pulser kill-sweep bench clean
 
 help:
 	@echo "make demo         run specs/bell.yaml on the embedded simulator (no account, no network after set-up)"
@@ -19,6 +19,7 @@ help:
 	@echo "make quick        the tests without the slow ones"
 	@echo "make test-aer     the tests of the extra 'aer' (qiskit-aer), in an environment of their own"
 	@echo "make test-pulser  the tests of the extra 'pulser' (pulser-simulation), in an environment of their own"
+	@echo "make kill-sweep   SIGKILL at every system call of an apply (minutes; needs strace)"
 	@echo "make bench        the benchmarks, as ratios measured side by side"
 	@echo "make clean        remove the environments and caches"
 
@@ -44,11 +45,15 @@ test-pulser:
 	$(MAKE) VENV=.venv-pulser .venv-pulser/.pulser
 	.venv-pulser/bin/python -m pytest tests/test_local_pulser.py
 
-bench: $(VENV)/.test
-	$(BIN)/python -m benchmarks
+kill-sweep: $(VENV)/.test
+	KILLS=all $(BIN)/python -m pytest tests/test_kill.py
+
+bench:
+	$(MAKE) VENV=.venv-bench .venv-bench/.bench
+	.venv-bench/bin/python -m benchmarks
 
 clean:
-	rm -rf .venv .venv-aer .venv-pulser .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-aer .venv-pulser .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # A stamp names the set that is installed; a larger set serves a smaller one, so `make demo` after `make test` is free.
 $(VENV)/bin/python:
@@ -70,6 +75,9 @@ $(VENV)/.test: requirements/test.txt pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.aer: requirements/aer.txt pyproject.toml | $(VENV)/bin/python
 	$(call install,aer,$@)
+
+$(VENV)/.bench: requirements/bench.txt pyproject.toml | $(VENV)/bin/python
+	$(call install,bench,$@)
 
 $(VENV)/.pulser: requirements/pulser.txt pyproject.toml | $(VENV)/bin/python
 	$(call install,pulser,$@)

@@ -222,8 +222,9 @@ def _submit(pair: Pair, policy: Policy, number: int, *, reason: str | None = Non
         return held(f"rejected: {words}")
     if pair.elsewhere is not None and not policy.new_site:
         return held(f"site changed from {pair.elsewhere}: set site in the connection, or buy anew with --new-site")
-    live = [r for r in pair.older if r.phase is Phase.LIVE]
-    if any(_unclear(r.phase) for r in pair.older):
+    older = [r for r in pair.older if r.provider != "local"]  # what ran in a process of ours has ended with it
+    live = [r for r in older if r.phase is Phase.LIVE]
+    if any(_unclear(r.phase) for r in older):
         return held("what it replaces has an unknown outcome")
     if live and policy.superseded is None:
         return held("supersedes a job that still runs: --prune cancels it first, --keep pays for both")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qrun.apply import Apply, Outcome
 from qrun.cli.exits import INTERRUPTED
-from qrun.cli.out import tell
+from qrun.cli.out import mute, tell
 from qrun.connection import Connection
 from qrun.errors import QrunError
 from qrun.events import Emit
@@ -26,7 +26,7 @@ from qrun.providers import MODULES, capabilities
 if TYPE_CHECKING:
     from qrun.cli.running import Work
 
-SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 IN_FLIGHT: Final = 32
 CURSOR: Final = "\x1b[?25h"  # shows the cursor, which a live display may have hidden
 
@@ -135,7 +135,9 @@ def _signals(loops: Sequence[Apply]) -> Iterator[None]:
     running = asyncio.get_running_loop()
     seen: list[int] = []
 
-    def heard() -> None:
+    def heard(number: int) -> None:
+        if number == signal.SIGHUP:
+            _without_terminal()
         seen.append(1)
         if len(seen) > 1:
             _leave()
@@ -144,8 +146,10 @@ def _signals(loops: Sequence[Apply]) -> Iterator[None]:
 
     added = []
     for number in SIGNALS:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            continue  # nohup, or a job that a script put into the background
         with suppress(NotImplementedError, ValueError, RuntimeError):  # not in this thread, or not on this system
-            running.add_signal_handler(number, heard)
+            running.add_signal_handler(number, heard, number)
             added.append(number)
     try:
         yield
@@ -157,6 +161,13 @@ def _signals(loops: Sequence[Apply]) -> Iterator[None]:
 def _stop(loops: Sequence[Apply], reason: str) -> None:
     for loop in loops:
         loop.stop(reason)
+
+
+def _without_terminal() -> None:
+    """A terminal that was closed takes no more words; files and pipes still do."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream.isatty():
+            mute(stream)
 
 
 def _leave() -> None:

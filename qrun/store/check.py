@@ -6,13 +6,14 @@ lock, the record files and the journal anew from what is intact.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from types import MappingProxyType
 
 from qrun.canonical import canonical
 from qrun.errors import Problem, StoreError
-from qrun.fact import WORD_OF, Fact, Reached, fold
+from qrun.fact import WORD_OF, Fact, Reached, Renamed, fold
 from qrun.record import Output, Record, Records, union
 from qrun.store import Store, outside
 from qrun.store import journal as journals
@@ -53,10 +54,10 @@ def verify(
     disk = disk or Disk(root)
     findings = Findings()
     lock = _lock(disk, experiment, project, findings)
-    found = _pages(disk, experiment, findings)
+    renamed = _journal(disk, experiment, project, journal, root, findings)
+    found = _pages(disk, experiment, findings, renamed)
     _outputs(disk, experiment, lock, found, findings)
     _programs(disk, experiment, found, findings)
-    _journal(disk, experiment, project, journal, root, findings)
     findings.problems.sort(key=lambda problem: problem.position)
     findings.notes.sort(key=lambda problem: problem.position)
     return findings
@@ -119,7 +120,9 @@ def _lock(disk: Disk, experiment: str, project: str | None, findings: Findings) 
     return lock
 
 
-def _pages(disk: Disk, experiment: str, findings: Findings) -> dict[Name, Page]:
+def _pages(
+    disk: Disk, experiment: str, findings: Findings, renamed: Mapping[Name, str] = MappingProxyType({})
+) -> dict[Name, Page]:
     found: dict[Name, Page] = {}
     for path in record_files(disk, experiment):
         data = _read(disk, path, findings)
@@ -132,6 +135,11 @@ def _pages(disk: Disk, experiment: str, findings: Findings) -> dict[Name, Page]:
             page = pages.read(path, data)
         except StoreError as error:
             findings.problems += error.problems
+            continue
+        new = renamed.get((page.record.key, page.record.digest))
+        if new is not None and _in_place(path, replace(page.record, key=new)):
+            words = f'is still the record of "{page.record.key}", which was being renamed'
+            findings.notes.append(Problem(file=path, message=words, hint="qrun apply finishes it"))
             continue
         if not _in_place(path, page.record):
             words = (
@@ -221,16 +229,19 @@ def _programs(disk: Disk, experiment: str, found: dict[Name, Page], findings: Fi
 
 def _journal(
     disk: Disk, experiment: str, project: str | None, journal: str | None, root: str, findings: Findings
-) -> None:
+) -> Mapping[Name, str]:
+    """What was being renamed, and to which key, when the last run ended."""
     where, path = journal_place(disk, experiment, project, journal, root)
     try:
         scan = journals.look(where, path, project, experiment)
     except StoreError as error:
         findings.problems += error.problems
-        return
-    if scan is not None:
-        findings.files += 1
-        findings.problems += scan.problems
+        return {}
+    if scan is None:
+        return {}
+    findings.files += 1
+    findings.problems += scan.problems
+    return {(fact.old, fact.digest): fact.key for _, fact in scan.facts if isinstance(fact, Renamed)}
 
 
 def journal_place(disk: Disk, experiment: str, project: str | None, journal: str | None, root: str) -> tuple[Disk, str]:

@@ -14,6 +14,7 @@ from qrun.store.disk import Disk
 from qrun.store.paths import PRIVATE, PROGRAMS, RESULTS, TEMPORARY
 
 READ_ONLY = 0o444
+IGNORE, NOTHING = ".gitignore", b"*\n"  # Git keeps nothing of a folder with this file
 
 
 class Files:
@@ -34,14 +35,16 @@ class Files:
             if self.disk.mkdir(path, mode):
                 self.disk.fsync_dir(path.rpartition("/")[0])
         with suppress(FileExistsError):
-            self.disk.create(f"{self._private}/.gitignore", b"*\n", 0o644)
+            self.disk.create(f"{self._private}/{IGNORE}", NOTHING, 0o644)
         for path in (self.folder, self._private, self._scratch):
             self.disk.pin(path)
 
     def sweep(self) -> None:
-        """Remove temporary files that a killed run left."""
+        """Remove temporary files that a killed run left, and finish what it only began."""
         for name in self.disk.list(self._scratch):
             self.disk.unlink(f"{self._scratch}/{name}")
+        if self.content(f"{self._private}/{IGNORE}") == b"":
+            self.replace(f"{self._private}/{IGNORE}", NOTHING, 0o644)
 
     def content(self, path: str, limit: int | None = None) -> bytes | None:
         try:

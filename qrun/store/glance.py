@@ -18,6 +18,7 @@ from zlib import crc32
 
 from qrun.errors import StoreError
 from qrun.store.disk import Disk
+from qrun.store.files import IGNORE, NOTHING
 from qrun.store.index import COLUMNS, PRIVATE_MODE, look, racy
 from qrun.store.paths import PRIVATE, RESULTS, TEMPORARY
 
@@ -77,7 +78,7 @@ def keep(disk: Disk, name: str, glance: Glance, *, since: float, now: float) -> 
     }
     lines = [json.dumps(part, separators=(",", ":")).encode() for part in (whole, glance.details)]
     head = b'{"version":%d,"crc":"%08x"}' % (VERSION, crc32(b"\n".join(lines)))
-    _write(disk, f"{FOLDER}/glance-{name}", b"\n".join((head, *lines, b"")))
+    _write(disk, f"glance-{name}", b"\n".join((head, *lines, b"")))
 
 
 def _unchanged(root: str, whole: Mapping[str, Any]) -> bool:
@@ -106,17 +107,21 @@ def question(parts: Sequence[object]) -> str:
     return sha256(repr(parts).encode()).hexdigest()[:32]
 
 
-def _write(disk: Disk, path: str, data: bytes) -> None:
-    temporary = f"{FOLDER}/{TEMPORARY}/glance.{os.getpid()}"
+def _write(disk: Disk, name: str, data: bytes) -> None:
+    """The temporary file has the same name each time, so that one which a killed run left is replaced."""
+    temporary, ignore = f"{FOLDER}/{TEMPORARY}/{name}", f"{FOLDER}/{IGNORE}"
     try:
         disk.mkdir(FOLDER, 0o700)
         disk.mkdir(f"{FOLDER}/{TEMPORARY}", 0o700)
-        if disk.lstat(f"{FOLDER}/.gitignore") is None:
-            disk.create(f"{FOLDER}/.gitignore", b"*\n", 0o600)
+        found = disk.lstat(ignore)
+        if found is not None and not found.size:
+            disk.unlink(ignore)
+        if found is None or not found.size:
+            disk.create(ignore, NOTHING, 0o600)
         if disk.lstat(temporary) is not None:
             disk.unlink(temporary)
         disk.create(temporary, data, PRIVATE_MODE)
-        disk.rename(temporary, path)
+        disk.rename(temporary, f"{FOLDER}/{name}")
     except (StoreError, OSError):
         return
 
