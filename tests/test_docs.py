@@ -484,7 +484,8 @@ def test_each_setting_and_each_known_host_is_described() -> None:
 
 
 def test_each_variable_of_the_environment_that_is_read_is_described() -> None:
-    read = set(re.findall(r'"(QRUN_[A-Z_]+)"', text_of("qrun/settings.py")))
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "qrun/settings").glob("*.py"))
+    read = set(re.findall(r'"(QRUN_[A-Z_]+)"', code))
 
     assert read <= named(text_of("docs/settings.md"))
 

@@ -76,19 +76,16 @@ class Builder:
         self.capabilities = capabilities
         self.programs = programs
         self.taken: set[str] = set()
-        self._settings: dict[tuple[Any, ...], Setting | Verdict] = {}
+        self._settings: dict[tuple[Any, ...], Setting | list[Verdict]] = {}
         self._shared: dict[Any, Any] = {}
 
     def job(self, draft: Draft, experiment: str, folder: str) -> Job | list[Verdict]:
         """The job, or all that stands against it, with paths that begin at the job."""
         fields = draft.fields
-        missing = [_missing(name, hint) for name, hint in PLACE.items() if name not in fields]
-        if missing:
-            return missing
-        setting = self.setting(fields["provider"], fields["device"], fields.get("kind"))
-        if isinstance(setting, Verdict):
-            return [setting]
-        verdicts: list[Verdict] = []
+        verdicts = [_missing(name, hint) for name, hint in PLACE.items() if name not in fields]
+        setting = verdicts or self.setting(fields["provider"], fields["device"], fields.get("kind"))
+        if isinstance(setting, list):
+            return [*setting, *self.unread(draft, folder)]
         if not fields.keys() <= setting.fields:
             fields = self._fitting(draft, setting, verdicts)
         if not setting.offer.required <= fields.keys():
@@ -101,7 +98,14 @@ class Builder:
             return verdicts
         return self._built(draft, experiment, setting, fields, options, programs, observable)
 
-    def setting(self, provider: str, device: str, kind: str | None) -> Setting | Verdict:
+    def unread(self, draft: Draft, folder: str) -> list[Verdict]:
+        """What stands against the programs of a job that is refused for other reasons."""
+        verdicts: list[Verdict] = []
+        if "program" in draft.fields:
+            self._programs(draft, draft.fields["program"], folder, verdicts)
+        return verdicts
+
+    def setting(self, provider: str, device: str, kind: str | None) -> Setting | list[Verdict]:
         found = self._settings.get((provider, device, kind))
         if found is None:
             found = self._setting(provider, device, kind)
@@ -158,21 +162,26 @@ class Builder:
             line=draft.line,
         )
 
-    def _setting(self, provider: str, device: str, kind: str | None) -> Setting | Verdict:
+    def _setting(self, provider: str, device: str, kind: str | None) -> Setting | list[Verdict]:
         connection = self.connections.get(provider)
         name = provider if connection is None else connection.provider
         try:
             capabilities = self.capabilities(name)
         except KeyError:
-            return self._unknown(provider, connection)
+            return [self._unknown(provider, connection)]
+        verdicts = []
         if capabilities.devices is not None and device not in capabilities.devices:
             hint = did_you_mean(device, capabilities.devices, "there are")
-            return Verdict(path=("device",), message=f"{show(device)} is not a device of {show(provider)}", hint=hint)
+            message = f"{show(device)} is not a device of {show(provider)}"
+            verdicts.append(Verdict(path=("device",), message=message, hint=hint))
         word = kind or capabilities.default_kind
         offer = capabilities.kinds.get(word)
         if offer is None:
             hint = did_you_mean(word, capabilities.kinds, "there are")
-            return Verdict(path=("kind",), message=f"{show(word)} is not a kind of {show(provider)}", hint=hint)
+            message = f"{show(word)} is not a kind of {show(provider)}"
+            verdicts.append(Verdict(path=("kind",), message=message, hint=hint))
+        if offer is None or verdicts:
+            return verdicts
         return _offered(
             Target(
                 connection=provider,
