@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 
 import pytest
 
-from qrun.providers.local.circuit import Circuit, Gate, If, Measure, Runtime
-from qrun.providers.local.program import parse
-from qrun.providers.local.tokens import ProgramError, Text, decode
+from qrun.providers.local.openqasm.circuit import Assign, Circuit, Gate, If, Measure, Runtime, value
+from qrun.providers.local.openqasm.program import parse
+from qrun.providers.local.openqasm.tokens import ProgramError, Text, decode
 
 TWO = 'OPENQASM 2.0;\ninclude "qelib1.inc";\n'
 THREE = 'OPENQASM 3.0;\ninclude "stdgates.inc";\n'
@@ -57,6 +58,28 @@ def complaint(text: str, **params: object) -> str:
         (THREE + "qubit q; bit c;\nrx(c) q;", "4:4: an angle cannot depend on measured bits"),
         (THREE + "qubit[2] q;\nif (true) { x q[0];", '4:20: expected "}" and found the end of the program'),
         (THREE + "qubit q;\npow(0.5) @ h q;", "4:1: pow(0.5) of this gate is not supported; write its gates out"),
+        (
+            THREE + "float a = 0.5; gate g t { rx(a) t; } qubit q; g q;",
+            '3:30: a gate cannot use "a", which may change; declare it as const',
+        ),
+        (THREE + "bit c; int i = 0; if (c) i = 1;", '3:26: "i" cannot depend on measured bits'),
+        (THREE + "bit c; if (c) { int i = 0; if (c) i = 1; }", '3:35: "i" cannot depend on measured bits'),
+        (THREE + "bit[2] c; bit[3] d; c = uint[3](d);", "3:21: 2 bits cannot hold 3"),
+        (THREE + 'bit[2] c; c |= "101";', "3:11: 2 bits cannot hold 3"),
+        (THREE + "bit[2] c; c |= 1.5;", "3:11: 2 bits cannot hold 1.5"),
+        (THREE + "bit[2] c; if (c % 0 == 1) c = 1;", '3:17: "% 0" on measured bits has no value'),
+        (THREE + "bit[2] c; c = c << -1;", '3:17: "<< -1" on measured bits has no value'),
+        (THREE + 'const bit[2] b = "101";', '3:1: "101" does not fit bit[2]'),
+        (THREE + "const bit[2] b = 9;", "3:1: 9 does not fit bit[2]"),
+        (THREE + "const int n = int(1e308 * 10);", "3:15: int(inf) has no value"),
+        (THREE + "qubit[4] q;\nx q[1:1000000000000];", '4:3: "q" has 4: there is no [4]'),
+        (THREE + "qubit[4] q;\nx q[", "4:5: expected a value and found the end of the program"),
+        (THREE + "qubit[4] q;\nx q[0b_];", '4:5: "0b_" is not a number that is understood here'),
+        (THREE + f"qubit[4] q;\nx q[{'7' * 5000}];", f'4:5: "{"7" * 40}" is too long a number'),
+        (
+            THREE + "int i = 1 << 1000 << 1000;",
+            "3:5: 0x10000000000000000000000000000000000000… does not fit int",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_its_place(program: str, message: str) -> None:
@@ -113,6 +136,7 @@ def test_an_input_is_bound(declaration: str, value: object, angle: float) -> Non
         ("uint", -1, "params.theta is -1; a whole number from 0 is needed for uint"),
         ("bool", 1, "params.theta is 1; true or false is needed for bool"),
         ("bit[2]", "101", 'params.theta is "101"; a bit string is needed for bit[2]'),
+        ("float", 16**400, f"params.theta is 0x1{'0' * 37}…; a number is needed for float"),
     ],
 )
 def test_an_input_of_the_wrong_type_is_named(declaration: str, value: object, message: str) -> None:
@@ -179,6 +203,97 @@ def test_a_local_name_hides_a_gate() -> None:
     assert circuit.hidden == 1
 
 
+@pytest.mark.parametrize(
+    "loop",
+    [
+        "for int i in {0, 1} { x q[i]; y q[i]; }",
+        "for uint[8] i in [0:2] { x q[i]; y q[i]; }",
+        "for int i in [k[0]:k[1]] { x q[i]; y q[i]; }",
+        "for int i in [0:1] if (i == 1) { x q[i]; } else y q[i];",
+        "while (false) for int i in {0, 1} { x q[i]; }",
+    ],
+)
+def test_a_loop_that_is_not_reached_is_passed_over_as_a_whole(loop: str) -> None:
+    circuit = read(THREE + f"qubit[3] q; const uint[2] k = 2; if (false) {loop} z q[0];")
+
+    assert circuit.operations == (Gate("z", (), (), (0,)),)
+
+
+def test_a_gate_of_open_qasm_2_may_be_named_like_a_word_of_open_qasm_3() -> None:
+    definitions = "gate box a { x a; } gate inv a { box a; } gate pow(t) a { rx(t) a; } gate g a { inv a; }"
+    circuit = read(TWO + definitions + "qreg q[1]; creg bit[1]; g q[0]; pow(0.5) q[0]; if (bit == 1) box q[0];")
+
+    x = Gate("x", (), (), (0,))
+    assert circuit.operations == (
+        x,
+        Gate("rx", (0.5,), (), (0,)),
+        If(Runtime("==", (Runtime("bits", (0,)), 1)), (x,), ()),
+    )
+
+
+def test_a_variable_of_a_branch_may_change_inside_it() -> None:
+    circuit = read(THREE + "qubit[2] q; bit c; if (c) { int i = 0; while (i < 2) { x q[i]; i += 1; } }")
+
+    (operation,) = circuit.operations
+    assert isinstance(operation, If)
+    assert operation.then == (Gate("x", (), (), (0,)), Gate("x", (), (), (1,)))
+
+
+def test_a_cast_of_measured_bits_has_the_width_that_it_names() -> None:
+    circuit = read(THREE + "bit[2] c; bit[4] d; c = bit[2](d);")
+
+    (operation,) = circuit.operations
+    assert isinstance(operation, Assign)
+    assert value(operation.value, (0, 0, 1, 0, 1, 1)) == 0b01
+
+
+@pytest.mark.parametrize("shift", ["d << 1", "(d << 2) >> 1", '"0110" << 1'])
+def test_bits_that_are_shifted_out_of_a_register_are_gone(shift: str) -> None:
+    circuit = read(THREE + f"bit[4] c; bit[4] d; c = {shift};")
+
+    (operation,) = circuit.operations
+    assert isinstance(operation, Assign)
+    shifted = value(operation.value, (0, 0, 0, 0, 0, 1, 1, 0))  # d is "0110"
+    assert shifted == (0b0100 if ">>" in shift else 0b1100)
+
+
+def test_half_a_power_may_be_written_as_in_the_standard_library() -> None:
+    circuit = read(THREE + "gate root a { pow(1/2) @ x a; } qubit q; root q; pow(3/2) @ rz(1) q;")
+
+    h = Gate("h", (), (), (0,))
+    assert circuit.operations == (h, Gate("p", (math.pi / 2,), (), (0,)), h, Gate("rz", (1.5,), (), (0,)))
+
+
+def test_a_long_sum_is_no_deep_nesting() -> None:
+    circuit = read(THREE + f"qubit q; rx({'+'.join(['1'] * 3000)}) q;")
+
+    assert circuit.operations == (Gate("rx", (3000.0,), (), (0,)),)
+
+
+def test_a_condition_on_hundreds_of_bits_is_read_and_one_on_thousands_refused() -> None:
+    parity = " ^ ".join(f"c[{place}]" for place in range(280))
+    (operation,) = read(THREE + f"bit[280] c; bit d; d = {parity};").operations
+    assert isinstance(operation, Assign)
+    assert value(operation.value, [1, 1, 1, *[0] * 278]) == 1
+
+    assert complaint(THREE + f"bit[280] c; if ({' ^ '.join(['c[0]'] * 2000)}) c[0] = 1;").endswith(
+        ": an expression of measured bits has more than 300 terms"
+    )
+
+
+def test_a_program_that_breaks_off_anywhere_is_no_crash() -> None:
+    program = (
+        THREE + 'input float t; qubit[2] q; bit[2] c = "01"; const uint[4] k = 3; let a = q[0:1] ++ q[{1}];'
+        "gate g(v) x, y { ctrl @ rx(v / 2) x, y; } if (c[0] == 1 && !c[1]) { g(t) q[0], a[k[0]]; } else reset q;"
+        "for int i in [0:1] { pow(2) @ x q[i]; } delay[10ns] q; if (false) for int i in {0, 1} x q[i]; c = measure q;"
+    )
+
+    for end in range(len(program)):
+        with suppress(ProgramError):
+            read(program[:end], t=0.5)
+    assert len(read(program, t=0.5).operations) == 8
+
+
 def test_comments_that_look_like_layouts_mean_nothing() -> None:
     circuit = read("// i 1 0\n// o 1 0\n" + TWO + "qreg q[2]; creg c[2]; x q[0]; measure q -> c;")
 
@@ -197,3 +312,5 @@ def test_deep_nesting_is_an_error_and_no_crash() -> None:
         ": the expression is nested too deeply"
     )
     assert complaint(THREE + "{" * 5000).endswith(": blocks are nested too deeply")
+    assert complaint(THREE + "if (false) " + "if (true) " * 5000 + ";").endswith(": blocks are nested too deeply")
+    assert complaint(THREE + "const int n = " + "1 ** " * 5000 + "1;").endswith(": the expression is nested too deeply")

@@ -20,9 +20,20 @@ from qiskit.quantum_info import SparsePauliOp
 from qiskit_aer import AerError, AerSimulator
 from qiskit_aer.noise import NoiseModel, ReadoutError, depolarizing_error
 
-from qrun.providers.local.circuit import Assign, Circuit, Gate, If, Measure, Operation, Reset, Runtime, read, value
-from qrun.providers.local.circuit import sources as final_sources
 from qrun.providers.local.normal import Observable
+from qrun.providers.local.openqasm.circuit import (
+    Assign,
+    Circuit,
+    Gate,
+    If,
+    Measure,
+    Operation,
+    Reset,
+    Runtime,
+    read,
+    value,
+)
+from qrun.providers.local.openqasm.circuit import sources as final_sources
 from qrun.providers.local.size import size
 
 LIBRARIES: Final = {"qiskit": qiskit.__version__, "qiskit-aer": qiskit_aer.__version__}

@@ -17,9 +17,9 @@ from mqt.core import dd
 from mqt.core.ir import QuantumComputation
 from mqt.core.ir.operations import Control, Operation, OpType, StandardOperation
 
-from qrun.providers.local.circuit import Assign, Circuit, Gate, If, Measure, Reset, sources, value
-from qrun.providers.local.gates import PRIMITIVES
 from qrun.providers.local.normal import Observable, binomial, key
+from qrun.providers.local.openqasm.circuit import Assign, Circuit, Gate, If, Measure, Reset, sources, value
+from qrun.providers.local.openqasm.gates import PRIMITIVES
 
 LIBRARIES: Final = {"mqt-core": mqt.core.__version__}
 COURSES: Final = 100_000  # different courses of events that an exact value adds up at most

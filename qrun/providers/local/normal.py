@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from qrun.providers.local.circuit import Circuit
+from qrun.providers.local.openqasm.circuit import Circuit
 
 Observable = Sequence[tuple[Mapping[int, str], float]]
 

@@ -44,8 +44,8 @@ from qrun.provider import (
 )
 from qrun.providers.local import AER, CAPABILITIES, DDSIM, PULSER, SEED, TAKES
 from qrun.providers.local.normal import ObservableError, parse_observable
+from qrun.providers.local.openqasm.tokens import ProgramError, Text, check_includes, decode, inputs
 from qrun.providers.local.size import size
-from qrun.providers.local.tokens import ProgramError, Text, check_includes, decode, inputs
 from qrun.record import Handle, Phase
 
 WORDS: Final[Mapping[str, Phase]] = {

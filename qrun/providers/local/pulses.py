@@ -19,8 +19,8 @@ from pulser.json.exceptions import AbstractReprError, DeserializeDeviceError
 from pulser_simulation import QutipBackendV2, QutipConfig
 
 from qrun.providers.local.normal import sampled
+from qrun.providers.local.openqasm.tokens import ProgramError
 from qrun.providers.local.size import size
-from qrun.providers.local.tokens import ProgramError
 
 LIBRARIES: Final = {"pulser-core": pulser.__version__, "pulser-simulation": pulser_simulation.__version__}
 

@@ -19,8 +19,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, Final
 
 from qrun.providers.local import AER, DDSIM, PULSER, SEED
+from qrun.providers.local.openqasm.tokens import ProgramError, Text, inputs
 from qrun.providers.local.size import size
-from qrun.providers.local.tokens import ProgramError, Text, inputs
 
 LENGTH: Final = struct.Struct(">I")
 
@@ -193,7 +193,7 @@ def placed(error: ProgramError, path: str, device: str) -> str:
 
 def _circuit(module: Any, text: Text, path: str, request: Mapping[str, Any], memory: int) -> dict[str, Any]:
     from qrun.providers.local import normal
-    from qrun.providers.local.program import parse
+    from qrun.providers.local.openqasm.program import parse
 
     device, seed, options = request["device"], request["seed"], request["options"]
     declared = inputs(text)

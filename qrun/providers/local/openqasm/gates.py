@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
-from qrun.providers.local.circuit import Gate
+from qrun.providers.local.openqasm.circuit import Gate
 
 PI: Final = math.pi
 
