@@ -468,7 +468,7 @@ def test_two_files_may_not_claim_the_same_results(desk: Desk) -> None:
 
     assert answer.code == 65
     assert answer.err == (
-        'copy/bell.yaml:1: the experiment "bell" is also in "specs/bell.yaml", to which its results belong; '
+        'copy/bell.yaml:1:1: the experiment "bell" is also in "specs/bell.yaml", to which its results belong; '
         "give one of them another name\n"
     )
 

@@ -313,7 +313,8 @@ def test_values_are_part_of_a_saved_plan(desk: Desk, cloud: Cloud) -> None:
     refused = desk.run("apply", "plan.json", "--yes", "--var-json", "n=9")
     done = desk.run("apply", "plan.json", "--yes")
 
-    assert refused.err == '"plan.json" is a saved plan, which holds its own values and choices\n'
+    words = '"plan.json" is a saved plan, which holds its own values and choices; save another plan with others'
+    assert refused.err == f"{words}\n"
     assert (refused.code, done.code) == (64, 0)
     assert [run.shots for run in cloud.runs] == [9]
 

@@ -120,7 +120,8 @@ def test_a_value_from_outside_is_told_where_it_is_used(tmp_path: Path) -> None:
     write(tmp_path, f"vars: {{n: 1}}\njobs:\n  a: {{{COMMON.replace('10', repr('{{ vars.n }}'))}}}")
 
     assert complaints(tmp_path, "m.yaml", texts={"n": "5"}) == [
-        'm.yaml:3:63: jobs.a.shots: "5" is not a whole number above 0; take away the quotes: 5'
+        'm.yaml:3:63: jobs.a.shots: "5" is not a whole number above 0; '
+        'give the variable by --var-json, or write "| int" behind it'
     ]
 
 
@@ -131,13 +132,14 @@ PROGRAMS = {
     "none/p.qasm": '"none/p.qasm" does not exist; there is no folder "none"',
     "q.qasm": '"q.qasm" does not exist; did you mean "p.qasm"?',
     "sub/inner.qsm": '"sub/inner.qsm" does not exist; did you mean "sub/inner.qasm"?',
-    "sub": '"sub" is a folder, not a file',
-    "sub/": '"sub/" is a folder, not a file',
-    ".": '"." is outside of the project; move the file into the project folder',
+    "r.txt": '"r.txt" does not exist; check the path',
+    "sub": '"sub" is a folder, not a file; name a file in it',
+    "sub/": '"sub/" is a folder, not a file; name a file in it',
+    ".": '"." is a folder, not a file; name a file in it',
     "p.qasm/x": '"p.qasm/x" leads through "p.qasm", which is not a folder',
     "link.qasm": '"link.qasm" is a link; links are not followed; name the file itself',
     "folder/x": '"folder/x" leads through "folder", which is a link; links are not followed; name the file itself',
-    "pipe": '"pipe" is a pipe, not a file',
+    "pipe": '"pipe" is a pipe, not a file; name a plain file',
     "socket": '"socket" is a socket or a device, not a file',
     "huge": '"huge" has 67108865 bytes; 67108864 are the most',
     "a\\\\b": '"a\\\\b" has a backslash; separate folders by "/"',
@@ -230,3 +232,48 @@ def test_templates_that_never_end_are_stopped(tmp_path: Path) -> None:
 
 def test_a_good_manifest_has_no_complaints(tmp_path: Path) -> None:
     assert len(read(tmp_path, write(tmp_path, f"{{{COMMON}}}"))) == 1
+
+
+def test_a_link_out_of_the_project_is_not_read(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    os.chdir(root)
+    (tmp_path / "netrc").write_text("machine h password hunter2\n")
+    (root / "m.yaml").symlink_to(tmp_path / "netrc")
+    write(root, f"{{{COMMON}}}", "real.yaml")
+    (root / "inner.yaml").symlink_to("real.yaml")
+
+    assert complaints(root, "m.yaml") == [f"m.yaml: is a link out of the project {root}; put the file itself there"]
+    assert [job.key for job in read(root, "inner.yaml")[0].jobs] == ["inner"]
+
+
+def test_of_very_many_problems_the_looking_stops(tmp_path: Path) -> None:
+    jobs = "".join(f"  j{n}: {{{COMMON}, needs: [x{n}]}}\n" for n in range(10_010))
+    write(tmp_path, f"jobs:\n{jobs}")
+    documents = "".join(f"---\nname: d{n}\nprovder: local\n" for n in range(10_010))
+    write(tmp_path, documents, "d.yaml")
+
+    many, several = complaints(tmp_path, "m.yaml"), complaints(tmp_path, "d.yaml")
+
+    assert (len(many), len(several)) == (10_002, 10_002)
+    assert many[0] == 'm.yaml:2:76: jobs.j0.needs[0]: "x0" is not a job here'
+    assert (
+        many[-1]
+        == "m.yaml:10003: is not looked at, nor what follows it, since too much is wrong above; mend that first"
+    )
+    assert several[0] == 'd.yaml:3:1: provder: is not a field of a job; did you mean "provider"?'
+    assert (
+        several[-1]
+        == "d.yaml:30005: is not looked at, nor what follows it, since too much is wrong above; mend that first"
+    )
+
+
+def test_needs_that_stand_for_too_many_jobs_are_refused(tmp_path: Path) -> None:
+    every = "".join(f'  j{n}: {{{COMMON}, needs: ["*"]}}\n' for n in range(1_100))
+    write(tmp_path, f"jobs:\n{every}")
+    patterns = "".join(f'  j{n}: {{{COMMON}, needs: ["k{n}*"]}}\n  k{n}: {{{COMMON}}}\n' for n in range(2_300))
+    write(tmp_path, f"jobs:\n{patterns}", "p.yaml")
+
+    words = "with this one, the needs of all jobs stand for too many others; name fewer jobs, or fewer patterns"
+    assert complaints(tmp_path, "m.yaml") == [f"m.yaml:911:77: jobs.j909.needs: {words}"]
+    assert complaints(tmp_path, "p.yaml") == [f"p.yaml:4348:78: jobs.j2173.needs: {words}"]

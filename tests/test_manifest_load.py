@@ -376,7 +376,7 @@ def test_a_program_that_changes_after_planning_is_not_sent(tmp_path: Path) -> No
     (tmp_path / "p.qasm").unlink()
     with pytest.raises(ManifestError) as caught:
         content(str(tmp_path), job.programs[0])
-    assert str(caught.value) == '"p.qasm" does not exist'
+    assert str(caught.value) == '"p.qasm" does not exist; check the path'
 
 
 def test_a_known_program_is_not_opened(tmp_path: Path) -> None:

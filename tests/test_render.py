@@ -205,16 +205,18 @@ def test_a_plan_lists_what_is_to_be_done_and_counts_the_rest() -> None:
         _step("done", Action.NONE, "done", Phase.SUCCEEDED),
         _step("bad", Action.NONE, "failed", Phase.FAILED),
         _step("moved", Action.RELABEL, "labels changed", Phase.SUCCEEDED, formerly="old"),
+        _step("new", Action.NONE, "done", Phase.SUCCEEDED, formerly="older"),
     ]
 
     assert "\n".join(render_plan.texts([("exp", "specs/exp.yaml", steps)])) == "\n".join(
         [
             "exp (specs/exp.yaml)",
-            "  + submit   exp.qft            sky/qpu  100 shots  (new)",
-            '  ! hold     exp.a-longer-name  sky/qpu  100 shots  (needs "qft", which is failed)',
-            '  = relabel  exp.moved          sky/qpu  100 shots  (labels changed, renamed from "old")',
+            "  + submit   exp.qft              sky/qpu  100 shots  (new)",
+            '  ! hold     exp.a-longer-name    sky/qpu  100 shots  (needs "qft", which is failed)',
+            '  = relabel  exp.moved            sky/qpu  100 shots  (labels changed, renamed from "old")',
+            "  ~ rename   exp.older → exp.new",
             "",
-            "1 to submit, 1 to relabel, 1 held, 1 done, 1 failed",
+            "1 to submit, 1 to relabel, 1 held, 1 renamed, 1 done, 1 failed",
         ]
     )
 

@@ -5,8 +5,10 @@ This file and click are all that `qrun --help` and `qrun --version` load.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from importlib import import_module
 from io import TextIOWrapper
 from typing import Any, Final, NoReturn
@@ -41,6 +43,11 @@ class State:
     output = "table"
     debug = False
     given: Sequence[str] = ()
+    root: str | None = None  # of the project, once it is known
+    unwritten: str | None = None  # why what was said could not be written
+
+
+current: Final[ContextVar[State]] = ContextVar("current")  # of the command that runs, to its last word
 
 
 class Commands(click.Group):
@@ -72,6 +79,7 @@ class Commands(click.Group):
         given = list(sys.argv[1:] if args is None else args)
         state = State()
         state.given = given
+        current.set(state)
         extra |= {"standalone_mode": False, "obj": state}
         try:
             code = super().main(given, prog_name, **extra)
@@ -82,7 +90,12 @@ class Commands(click.Group):
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             code = 130
-        _flush()
+        _flush(state)
+        if state.unwritten is not None:
+            from qrun.cli.out import tell
+
+            tell(f"what was to be printed could not be written: {state.unwritten}")
+            code = code or 1
         sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -93,15 +106,15 @@ def _meant(word: str, known: Mapping[str, str]) -> str:
     return f'; did you mean "{near[0]}"?' if near else ""
 
 
-def _flush() -> None:
+def _flush(state: State) -> None:
     """What is still buffered goes out; a reader that went away is no reason to complain."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except BrokenPipeError:
-            from qrun.cli.out import mute
+        except OSError as error:
+            from qrun.cli.out import unwritten
 
-            mute(stream)
+            unwritten(stream, error, state)
 
 
 @click.group(
@@ -117,7 +130,15 @@ def cli() -> None:
     """
 
 
+def _open_streams() -> None:
+    """A stream that the caller closed leads nowhere, and its number cannot become that of a file of ours."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - it stays open to the end
+
+
 def main() -> NoReturn:
+    _open_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

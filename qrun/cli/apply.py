@@ -10,7 +10,7 @@ import click
 
 from qrun.cli import glance
 from qrun.cli.exits import OK
-from qrun.cli.options import duration, given_values, manifests, output
+from qrun.cli.options import duration, given_values, manifests, output, positive, superseded
 from qrun.cli.out import say
 from qrun.cli.reading import Look, is_plan, look, read_all
 from qrun.clock import Clock
@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     "--timeout", callback=duration, metavar="DURATION", help="how long to wait; ends the command, never a job"
 )
 @click.option("--only", multiple=True, metavar="GLOB", help="only these jobs")
-@click.option("--parallel", type=click.IntRange(min=1), metavar="N", help="requests at a time, and local workers")
-@click.option("--prune", "superseded", flag_value="cancel", help="cancel live jobs that a changed one replaces")
-@click.option("--keep", "superseded", flag_value="keep", help="let live jobs run that a changed one replaces")
+@click.option("--parallel", callback=positive, metavar="N", help="requests at a time, and local workers")
+@superseded
 @click.option("--new-site", is_flag=True, help="buy anew what was run at another site")
 @click.option("--locked", is_flag=True, help="exit 3 where anything would have to be submitted")
 @click.option("--yes", is_flag=True, help="send remote jobs without being asked")
@@ -46,7 +45,8 @@ def command(
     """Submit what is missing, wait until every job rests, and fetch the results. FILE may be a saved plan."""
     if is_plan(manifests):
         if var or var_json or var_files or only or given["superseded"] or given["new_site"]:
-            raise UsageError(f'"{manifests[0]}" is a saved plan, which holds its own values and choices')
+            words = f'"{manifests[0]}" is a saved plan, which holds its own values and choices'
+            raise UsageError(words, hint="save another plan with others")
         return _apply_plan(manifests[0], given)
     seen, values = look(manifests), given_values(var, var_json, var_files)
     if not only and given["output"] == "table" and (answer := glance.recall(seen, values)) is not None:

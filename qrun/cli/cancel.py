@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,7 +13,7 @@ import click
 from qrun.cli.course import Connections
 from qrun.cli.exits import ERROR, OK
 from qrun.cli.options import given_values, manifest_option, output
-from qrun.cli.out import errors_json, say, say_json, tell, tell_problems
+from qrun.cli.out import errors_json, say, say_json, tell, tell_problems, told
 from qrun.cli.project import view
 from qrun.cli.reading import Reading, read
 from qrun.cli.running import Orders, prepared, take, typed
@@ -118,7 +119,7 @@ def _recorded(reading: Reading, chosen: Sequence[Name]) -> list[QrunError]:
         with ExitStack() as stack:
             return take(prepared(stack, reading, orders), reading, orders, lambda _: None)
     except StoreError as error:
-        tell(f"{shown(error.problems[0].message)}; it records what comes of this")
+        tell(f"{told(error.code, replace(error.problems[0], hint=None))}; it records what comes of this")
         return []
 
 

@@ -35,7 +35,8 @@ def conclude(works: Sequence[Work], orders: Orders, errors: Sequence[QrunError])
         found = tuple(render_jobs.counts(every).items())
         say(to_json(event_json(Summary(exit=code, phases=found))))
     else:
-        say("\n".join(_last_words(works, every)))
+        if words := _last_words(works, every, orders):
+            say("\n".join(words))
     for error in errors:
         tell_problems(error)
     for hint in _hints(works, every, orders):
@@ -83,7 +84,9 @@ def document(works: Sequence[Work], errors: Sequence[QrunError], code: int) -> d
     }
 
 
-def _last_words(works: Sequence[Work], every: Sequence[Standing]) -> list[str]:
+def _last_words(works: Sequence[Work], every: Sequence[Standing], orders: Orders) -> list[str]:
+    if not works and orders.nothing is not None:
+        return [f"nothing to do: {orders.nothing}"]
     if all(work.outcome is None and work.error is None for work in works):
         return [nothing_to_do(every)]
     told = [work for work in works if work.outcome is not None]

@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Final
 
@@ -16,7 +16,7 @@ from qrun import __version__
 from qrun.cli.exits import OK
 from qrun.cli.options import output
 from qrun.cli.origin import git_folder, lacks_merge_driver
-from qrun.cli.out import say, say_json
+from qrun.cli.out import say, say_json, told
 from qrun.errors import QrunError, SettingsError
 from qrun.providers import MODULES
 from qrun.render.safe import safe, shown
@@ -63,7 +63,8 @@ def _findings() -> Iterator[Finding]:
         found = settings(".")
     except QrunError as error:
         for problem in error.problems:
-            yield Finding(what="settings", found=shown(problem.message), cure=shown(problem.hint or "correct it"))
+            words = told(error.code, replace(problem, hint=None))
+            yield Finding(what="settings", found=words, cure=shown(problem.hint or "correct it"))
         return
     for look in LOOKS:
         yield look(found)
@@ -109,6 +110,8 @@ def _user(found: Settings) -> Finding:
 
 def _results(found: Settings) -> Finding:
     folder = os.path.join(found.root, "results")
+    if os.path.lexists(folder) and (os.path.islink(folder) or not os.path.isdir(folder)):
+        return Finding(what="results", found=f"{safe(folder)} is a link or a file", cure="move it away")
     there = folder if os.path.isdir(folder) else found.root
     if os.access(there, os.W_OK | os.X_OK):
         return Finding(what="results", found=f"{safe(folder)} can be written")
@@ -125,9 +128,11 @@ def _flock(found: Settings) -> Finding:
     try:
         with tempfile.TemporaryFile(dir=there) as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except PermissionError:
+        return Finding(what="flock", found="cannot be tried where nothing may be written")
     except OSError as error:
         cure = "keep the project on a file system with flock, or set QRUN_JOURNAL and results elsewhere"
-        return Finding(what="flock", found=f"does not work: {error.strerror}", cure=cure)
+        return Finding(what="flock", found=f"does not work: {(error.strerror or 'unknown').lower()}", cure=cure)
     return Finding(what="flock", found="works")
 
 

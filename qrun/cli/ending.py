@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import re
+import sys
 import traceback
 from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Final
 
 import click
 
-from qrun.cli import State
+from qrun.cli import COMMANDS, State
 from qrun.cli.exits import ERROR, INTERRUPTED, USAGE
 from qrun.cli.options import asked
-from qrun.cli.out import errors_json, mute, say, say_json, tell, tell_problems, to_json
+from qrun.cli.out import errors_json, mute, say, say_json, tell, tell_problems, to_json, told, unwritten
 from qrun.errors import Problem, QrunError, UsageError
 from qrun.events import Event, Failed, Summary, Version
 from qrun.events import to_json as line_of
-from qrun.render.safe import shown
+from qrun.render.safe import safe
+
+UNWRITTEN: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+ALIKE: Final = 0.7  # of an option that was probably meant
 
 
 def failed(error: Exception, state: State, given: Sequence[str]) -> int:
@@ -23,6 +30,9 @@ def failed(error: Exception, state: State, given: Sequence[str]) -> int:
     match error:
         case BrokenPipeError():
             return _broken_pipe()
+        case OSError(filename=None) if error.errno in UNWRITTEN:
+            unwritten(sys.stdout, error, state)  # help, which click prints by itself
+            return ERROR
         case click.Abort():
             tell("interrupted")
             return INTERRUPTED
@@ -30,7 +40,7 @@ def failed(error: Exception, state: State, given: Sequence[str]) -> int:
             tell(error.format_message())
             return USAGE
         case click.ClickException():
-            return _ended(_usage(error), state, asked(given, state))
+            return _ended(_usage(error, given), state, asked(given, state))
         case QrunError():
             return _ended(error, state, state.output)
         case ExceptionGroup() if (ours := error.subgroup(QrunError)) is not None and error.split(QrunError)[1] is None:
@@ -62,19 +72,34 @@ def _document(errors: Sequence[QrunError], output: str, code: int) -> None:
     elif output == "jsonl":
         events: list[Event] = [Version()]
         for error in errors:
-            events += [Failed(experiment="", message=shown(p), code=error.code) for p in error.problems]
+            events += [Failed(experiment="", message=told(error.code, p), code=error.code) for p in error.problems]
         events.append(Summary(exit=code, phases=()))
         say("\n".join(to_json(line_of(event)) for event in events))
 
 
-def _usage(error: click.ClickException) -> UsageError:
+def _usage(error: click.ClickException, given: Sequence[str]) -> UsageError:
     """Click's words in our form: lower case, no full stop, and where to read more."""
-    words = error.format_message().strip().rstrip(".").replace("'", '"')
-    words = re.sub(r"\.\s+(\w)", lambda match: f"; {match[1].lower()}", " ".join(words.split()))
     ctx = getattr(error, "ctx", None)
-    path = ctx.command_path if ctx is not None else "qrun"
-    hint = None if words.endswith("?") else f'see "{path} --help"'
+    if isinstance(error, click.NoSuchOption) and (near := _near(error.option_name, ctx)) is not None:
+        return UsageError(f'no such option "{safe(error.option_name)}"', hint=f'did you mean "{near}"?')
+    words = error.message if isinstance(error, click.NoSuchOption) else error.format_message()
+    words = words.strip().rstrip(".").replace("'", '"')
+    words = re.sub(r"\.\s+(\w)", lambda match: f"; {match[1].lower()}", " ".join(words.split()))
+    words = re.sub(r"^Got unexpected extra arguments? \((.*)\)$", r'"\1" is more than the command takes', words)
+    hint = None if words.endswith("?") else f'see "{_path(ctx, given)} --help"'
     return UsageError(Problem(message=words[:1].lower() + words[1:], hint=hint))
+
+
+def _path(ctx: click.Context | None, given: Sequence[str]) -> str:
+    if ctx is not None:
+        return ctx.command_path
+    return f"qrun {given[0]}" if given and given[0] in COMMANDS else "qrun"
+
+
+def _near(name: str, ctx: click.Context | None) -> str | None:
+    """The command's option that was probably meant."""
+    known = [option for param in ctx.command.params for option in param.opts] if ctx is not None else []
+    return next(iter(get_close_matches(name, known, n=1, cutoff=ALIKE)), None)
 
 
 def _bug(error: Exception, state: State) -> int:
@@ -100,8 +125,6 @@ def _trace(error: BaseException) -> str:
 
 
 def _broken_pipe() -> int:
-    import sys
-
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -15,6 +15,7 @@ from typing import Final
 
 import click
 
+from qrun.cli.files import text as content
 from qrun.cli.options import debug
 from qrun.cli.out import say
 from qrun.errors import Problem, UsageError
@@ -92,8 +93,10 @@ def _manifests(folder: str) -> bool:
 def _write(folder: str, name: str, text: str) -> bool:
     """Whether the file is new. A folder on the way that is a link to elsewhere is refused."""
     path = os.path.join(folder, name)
-    if os.path.lexists(path):
+    if os.path.isfile(path):
         return False
+    if os.path.lexists(path):
+        raise UsageError(Problem(file=path, message="is not a file", hint="move it away"))
     above = os.path.dirname(path) or "."
     inside = os.path.join(os.path.realpath(folder), "")
     if not os.path.join(os.path.realpath(above), "").startswith(inside):
@@ -110,7 +113,7 @@ def _write(folder: str, name: str, text: str) -> bool:
 
 def _lacking(folder: str, name: str, text: str) -> Iterator[str]:
     """What a file that was left should say and does not."""
-    there = _content(os.path.join(folder, name))
+    there = content(os.path.join(folder, name))
     if name in GIT_TEXTS:
         lines = [line for line in text.splitlines() if line and not line.startswith("#")]
         missing = [line for line in lines if not re.search(rf"^\s*{re.escape(line)}\s*$", there, re.MULTILINE)]
@@ -121,14 +124,6 @@ def _lacking(folder: str, name: str, text: str) -> Iterator[str]:
         line = next(line for line in text.splitlines() if line.startswith("project"))
         yield f'"{name}" has no project id; add this line at its top:'
         yield f"    {line}"
-
-
-def _content(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
 
 
 # --- Git --------------------------------------------------------------------------------------------------------------

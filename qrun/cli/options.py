@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
@@ -71,6 +72,22 @@ def asked(given: Sequence[str], state: State) -> str:
     return state.output
 
 
+def superseded(function: Callable[..., int]) -> Callable[..., int]:
+    """`--prune` and `--keep`: what becomes of live jobs that a changed one replaces."""
+
+    @click.option("--prune", is_flag=True, help="cancel live jobs that a changed one replaces")
+    @click.option("--keep", is_flag=True, help="let live jobs run that a changed one replaces")
+    @wraps(function)
+    def chosen(*, prune: bool, keep: bool, **given: Any) -> int:
+        from qrun.errors import UsageError
+
+        if prune and keep:
+            raise UsageError("--prune and --keep exclude each other", hint="use one of both")
+        return function(superseded="cancel" if prune else "keep" if keep else None, **given)
+
+    return chosen
+
+
 # --- manifests and their values ---------------------------------------------------------------------------------------
 
 
@@ -115,19 +132,30 @@ def _pair(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise UsageError(f'"{text}" is not a variable', hint="write NAME=VALUE")
+    if any("\ud800" <= sign <= "\udfff" for sign in text):
+        raise UsageError(f'the value of "{name}" is not UTF-8 text', hint="give it in UTF-8")
     return (name, value)
 
 
 def _json(name: str, text: str) -> Any:
     import json
+    from math import isfinite
 
     from qrun.errors import UsageError
 
     def refuse(word: str) -> Any:
         raise ValueError(f"{word} is not JSON")
 
+    def number(word: str) -> float:
+        return found if isfinite(found := float(word)) else refuse(word)
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(found := dict(pairs)) < len(pairs):
+            raise ValueError("a key stands twice in one map")
+        return found
+
     try:
-        return json.loads(text, parse_constant=refuse)
+        return json.loads(text, parse_constant=refuse, parse_float=number, object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         hint = f"""write it as JSON, for example --var-json '{name}=[0, 0.5]', or use --var for text"""
         raise UsageError(f'the value of "{name}" is not JSON', hint=hint) from error
@@ -137,6 +165,18 @@ def _variables(file: str) -> dict[str, Any]:
     from qrun.cli.reading import variables
 
     return variables(file)
+
+
+# --- numbers ----------------------------------------------------------------------------------------------------------
+
+
+def positive(_: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """A whole number above 0."""
+    if value is None:
+        return None
+    if re.fullmatch(r"0*[1-9][0-9]{0,5}", value) is None:
+        raise click.BadParameter(f'"{value}" is not a whole number from 1 to 999999', param=param)
+    return int(value)
 
 
 # --- durations --------------------------------------------------------------------------------------------------------

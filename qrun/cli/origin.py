@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from qrun import __version__
+from qrun.cli.files import text
 
 SECONDS: Final = 10.0  # Git is not waited for any longer
 DRIVER: Final = re.compile(r'^\s*\[\s*merge\s+"qrun"\s*\]', re.MULTILINE)
@@ -36,13 +37,13 @@ def lacks_merge_driver(root: str) -> bool:
     folder = git_folder(root)
     if folder is None or not _asks_for_driver(root):
         return False
-    if any(DRIVER.search(_text(os.path.join(place, "config"))) for place in (folder, _common(folder))):
+    if any(DRIVER.search(text(os.path.join(place, "config"))) for place in (folder, _common(folder))):
         return False
     return not _git("-C", root, "config", "--get", "merge.qrun.driver").strip()
 
 
 def _asks_for_driver(root: str) -> bool:
-    return "merge=qrun" in _text(os.path.join(root, ".gitattributes"))
+    return "merge=qrun" in text(os.path.join(root, ".gitattributes"))
 
 
 def git_folder(root: str) -> str | None:
@@ -53,7 +54,7 @@ def git_folder(root: str) -> str | None:
         if os.path.isdir(git):
             return git
         if os.path.isfile(git):
-            named = _text(git).removeprefix("gitdir:").strip()
+            named = text(git).removeprefix("gitdir:").strip()
             return os.path.join(folder, named)
         above = os.path.dirname(folder)
         if above == folder:
@@ -63,7 +64,7 @@ def git_folder(root: str) -> str | None:
 
 def _common(git: str) -> str:
     """Where the settings of a repository lie that has several worktrees."""
-    named = _text(os.path.join(git, "commondir")).strip()
+    named = text(os.path.join(git, "commondir")).strip()
     return os.path.join(git, named) if named else git
 
 
@@ -82,11 +83,3 @@ def _git(*words: str) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout if done.returncode == 0 else ""
-
-
-def _text(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(1 << 20)
-    except OSError:
-        return ""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 
 from qrun.cli.exits import CHANGES, OK
-from qrun.cli.options import given_values, manifests, output
+from qrun.cli.options import given_values, manifests, output, superseded
 from qrun.cli.out import say, say_json, tell
 from qrun.cli.project import held_elsewhere, view
 from qrun.cli.proposal import Proposal, propose
@@ -22,8 +22,7 @@ from qrun.render.safe import safe
 @click.command("plan")
 @manifests
 @click.option("--only", multiple=True, metavar="GLOB", help="only these jobs")
-@click.option("--prune", "superseded", flag_value="cancel", help="cancel live jobs that a changed one replaces")
-@click.option("--keep", "superseded", flag_value="keep", help="let live jobs run that a changed one replaces")
+@superseded
 @click.option("--new-site", is_flag=True, help="buy anew what was run at another site")
 @click.option("--out", metavar="FILE", help="save the plan, for `qrun apply FILE`")
 @click.option("--detailed-exitcode", is_flag=True, help="exit 2 where there is something to do")

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from qrun.budget import LIMITS
-from qrun.errors import ManifestError, Problem, QrunError
+from qrun.cli.files import plain_file
+from qrun.errors import ManifestError, Problem, QrunError, StoreError
 from qrun.manifest import Experiment, Values, load
 from qrun.providers import MODULES, capabilities
 from qrun.render.safe import safe
@@ -34,10 +35,21 @@ def kept(settings: Settings) -> list[str]:
     """The names of all experiments that have results here."""
     folder = os.path.join(settings.root, RESULTS)
     try:
+        if os.path.islink(folder):
+            raise NotADirectoryError
         names = sorted(os.listdir(folder))
-    except OSError:
+    except FileNotFoundError:
         return []
+    except OSError as error:
+        raise StoreError(_unread(error)) from error
     return [name for name in names if SAFE.fullmatch(name) and _holds_results(os.path.join(folder, name))]
+
+
+def _unread(error: OSError) -> Problem:
+    if isinstance(error, NotADirectoryError):
+        return Problem(file=RESULTS, message="a link or file stands where a folder is due", hint="move it away")
+    reason = (error.strerror or "unknown").lower()
+    return Problem(file=RESULTS, message=f"cannot be read: {reason}", hint="make it readable for you")
 
 
 def _holds_results(folder: str) -> bool:
@@ -60,7 +72,7 @@ def check_moved(settings: Settings, experiments: Iterable[Experiment]) -> None:
             continue
         words = f'the experiment "{experiment.name}" is also in "{safe(manifest)}", to which its results belong'
         hint = "give one of them another name"
-        problems.append(Problem(file=experiment.file, line=experiment.line, message=words, hint=hint))
+        problems.append(Problem(file=experiment.file, line=experiment.line, column=1, message=words, hint=hint))
     if problems:
         raise ManifestError(*problems)
 
@@ -68,7 +80,7 @@ def check_moved(settings: Settings, experiments: Iterable[Experiment]) -> None:
 def _owner(settings: Settings, experiment: str) -> str:
     """The manifest that the results were made from, as the lock's first line has it; damage is the store's to tell."""
     try:
-        with open(os.path.join(settings.root, RESULTS, experiment, LOCK), "rb") as file:
+        with plain_file(os.path.join(settings.root, RESULTS, experiment, LOCK)) as file:
             header = json.loads(file.readline(65536))
     except (OSError, ValueError, RecursionError):
         return ""

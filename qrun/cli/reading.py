@@ -9,10 +9,10 @@ from functools import cache
 from typing import Any, Final
 
 from qrun import providers
-from qrun.cli.out import tell
+from qrun.cli.out import near, state, tell, told
 from qrun.errors import ManifestError, Problem, UsageError
 from qrun.manifest import Experiment, Values, load
-from qrun.render.safe import shown
+from qrun.render.safe import safe
 from qrun.settings import Settings, settings
 
 ENDINGS: Final = (".yaml", ".yml")
@@ -53,7 +53,7 @@ def read_all(seen: Look, values: Values | None = None) -> Reading:
     """All problems of all manifests are reported together, and then nothing else happens."""
     found = seen.settings
     for warning in found.warnings:
-        tell(shown(warning))
+        tell(told("settings", warning))
     experiments = load(
         seen.files,
         values or Values(),
@@ -96,7 +96,7 @@ def manifests_or_none() -> list[str] | None:
 def common_settings(files: Sequence[str]) -> Settings:
     """The settings of the one project to which all files belong."""
     folders = dict.fromkeys(os.path.dirname(file) or "." for file in files)
-    found = {folder: settings(folder) for folder in folders}
+    found = {folder: project(folder) for folder in folders}
     one, *others = found.values()
     for folder, other in zip(list(folders)[1:], others, strict=True):
         if other.root != one.root:
@@ -107,7 +107,19 @@ def common_settings(files: Sequence[str]) -> Settings:
     return one
 
 
+def project(folder: str = ".") -> Settings:
+    """The settings that hold in a folder; from then on it is known which project a command is about."""
+    found = settings(folder)
+    state().root = found.root
+    return found
+
+
 def _files(argument: str) -> list[str]:
+    if not argument:
+        raise UsageError('"" names no manifest', hint="name a file or a folder")
+    if is_plan([argument]):
+        hint = f'"qrun apply {safe(argument)}" alone carries it out'
+        raise UsageError(f'"{safe(argument)}" is a saved plan, not a manifest', hint=hint)
     if not os.path.isdir(argument):
         return [argument]
     found = _inside(argument)
@@ -120,7 +132,9 @@ def _inside(folder: str) -> list[str]:
     try:
         names = sorted(os.listdir(folder))
     except OSError as error:
-        raise ManifestError(Problem(file=folder, message=f"cannot be read: {error.strerror}")) from error
+        reason = (error.strerror or "unknown").lower()
+        problem = Problem(file=near(folder), message=f"cannot be read: {reason}", hint="check its permissions")
+        raise ManifestError(problem) from error
     plain = os.path.normpath(folder)
     files = [os.path.join(plain, name) if plain != "." else name for name in names if _is_manifest(name)]
     return [file for file in files if not os.path.isdir(file)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qrun.cli.options import duration, given_values, manifest_option, output
+from qrun.cli.options import duration, given_values, manifest_option, output, positive
 from qrun.cli.project import view
 from qrun.cli.reading import Reading, read
 from qrun.cli.running import Orders, carry_out, typed
@@ -32,7 +32,7 @@ AGAIN = frozenset({Phase.FAILED, Phase.LOST, Phase.CANCELLED})
 @click.option(
     "--timeout", callback=duration, metavar="DURATION", help="how long to wait; ends the command, never a job"
 )
-@click.option("--parallel", type=click.IntRange(min=1), metavar="N", help="requests at a time, and local workers")
+@click.option("--parallel", callback=positive, metavar="N", help="requests at a time, and local workers")
 @click.option("--yes", is_flag=True, help="send remote jobs without being asked")
 @output("table", "json", "jsonl")
 def command(
@@ -63,6 +63,7 @@ def command(
         timeout=given["timeout"],
         parallel=given["parallel"],
         yes=given["yes"],
+        nothing="no job failed" if failed else None,
     )
     return carry_out(reading, orders)
 

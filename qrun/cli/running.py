@@ -52,6 +52,7 @@ class Orders:
     parallel: int | None = None
     locked: bool = False
     yes: bool = False
+    nothing: str | None = None  # what is said where no job is meant
 
     def only_for(self, only: Mapping[str, frozenset[str]] | None) -> Orders:
         return replace(self, only=only)
@@ -289,7 +290,8 @@ def _chosen(orders: Orders, works: Sequence[Work]) -> Renderer:
     if orders.output == "table" and sys.stderr.isatty() and any(not work.proposal.rests for work in works):
         from qrun.render.live import Live
 
-        return Live(sys.stderr, jobs=jobs).__enter__()
+        live = Live(sys.stderr, jobs=jobs)
+        return live.__enter__() if live.shows else Lines(tell, jobs=jobs)
     return Lines(tell, jobs=jobs)
 
 
@@ -299,7 +301,7 @@ def take(works: Sequence[Work], reading: Reading, orders: Orders, emit: Callable
     for work in works:
         if work.proposal.rests:
             _tidy(work)
-            emit(Started(experiment=work.name, steps=0, resting=len(work.proposal.steps)))
+            emit(Started(experiment=work.name, steps=0, resting=len(work.proposal.jobs)))
     if busy:
         from qrun.cli.course import Course
 

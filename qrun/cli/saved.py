@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any, Final
 
 from qrun import __version__
+from qrun.cli.files import plain_file
 from qrun.cli.out import to_json
 from qrun.cli.proposal import Proposal
 from qrun.cli.reading import Reading, is_plan, read
@@ -53,19 +55,29 @@ def save(
         "choices": choices,
         **told(reading, proposals),
     }
+    _write(file, to_json(whole, indent=2) + "\n")
+
+
+def _write(file: str, text: str) -> None:
+    """Beside, then renamed; nothing is left behind where that fails."""
     beside = f"{file}.new"
     try:
         with open(beside, "w", encoding="ascii") as new:
-            new.write(to_json(whole, indent=2) + "\n")
+            new.write(text)
         os.replace(beside, file)
     except OSError as error:
-        raise UsageError(f'"{safe(file)}" cannot be written: {error.strerror}') from error
+        with suppress(OSError):
+            os.unlink(beside)
+        reason = (error.strerror or "unknown").lower()
+        raise UsageError(
+            Problem(file=file, message=f"cannot be written: {reason}", hint="name another file")
+        ) from error
 
 
 def apply(file: str, orders: Orders) -> int:
     """Do what the plan says, if it is still what would be done; else StaleError with the first difference."""
     plan = _read(file)
-    root = settings(".").root
+    root = _root(file, plan)
     files = [os.path.relpath(os.path.join(root, manifest["path"])) for manifest in plan["manifests"]]
     for path in files:
         if not os.path.exists(path):
@@ -81,6 +93,13 @@ def apply(file: str, orders: Orders) -> int:
             raise _stale(file, different)
 
     return carry_out(reading, orders, check)
+
+
+def _root(file: str, plan: Mapping[str, Any]) -> str:
+    """Of the project in which we stand, else of the one in which the plan lies."""
+    roots = [settings(folder).root for folder in (".", os.path.dirname(file) or ".")]
+    first = plan["manifests"][0]["path"]
+    return next((root for root in roots if os.path.exists(os.path.join(root, first))), roots[0])
 
 
 def told(reading: Reading, proposals: Sequence[Proposal]) -> dict[str, Any]:
@@ -116,7 +135,7 @@ def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
 
 def _hash(path: str) -> str | None:
     try:
-        with open(path, "rb") as file:
+        with plain_file(path) as file:
             return sha256(file.read()).hexdigest()
     except OSError:
         return None
@@ -142,7 +161,9 @@ def _differences(plan: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[st
 
 def _aligned(before: Sequence[Any], after: Sequence[Any]) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
     def name(entry: Mapping[str, Any]) -> tuple[Any, ...]:
-        return (entry.get("experiment"), entry.get("job", entry.get("key")), entry.get("digest"))
+        return tuple(
+            str(part) for part in (entry.get("experiment"), entry.get("job", entry.get("key")), entry.get("digest"))
+        )
 
     old, new = ({name(entry): entry for entry in entries} for entries in (before, after))
     for key in dict.fromkeys([*old, *new]):
@@ -190,7 +211,10 @@ def _read(file: str) -> dict[str, Any]:
             data = opened.read(LARGEST + 1)
         raw = json.loads(data)
     except OSError as error:
-        raise UsageError(Problem(file=file, message=f"cannot be read: {error.strerror}")) from error
+        reason = (error.strerror or "unknown").lower()
+        raise UsageError(
+            Problem(file=file, message=f"cannot be read: {reason}", hint="check its permissions")
+        ) from error
     except (ValueError, RecursionError) as error:
         raise StaleError(Problem(file=file, message="is not JSON, or only a part of it", hint=HINT)) from error
     if raw.get("version") != VERSION:

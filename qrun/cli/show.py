@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qrun.cli.options import given_values, manifest_option, output
-from qrun.cli.out import near, say, say_json, tell
+from qrun.cli.out import near, say, say_json, tell, told
 from qrun.cli.project import kept, stored, view
-from qrun.cli.reading import Reading, manifests_or_none, read
+from qrun.cli.reading import Reading, manifests_or_none, project, read
 from qrun.cli.selection import Name, select
 from qrun.errors import ManifestError, Problem, UsageError
 from qrun.record import Record, to_json, union
 from qrun.render.safe import safe
 from qrun.render.show import text
 from qrun.render.words import job_name, listed
-from qrun.settings import settings
 from qrun.store import records as pages
 from qrun.store.records import Page
 
@@ -80,7 +79,7 @@ class Shelf:
     @classmethod
     def of(cls, arguments: Sequence[str], values: Values) -> Shelf:
         reading = _readable(arguments, values)
-        found: Settings = reading.settings if reading is not None else settings(".")
+        found: Settings = reading.settings if reading is not None else project()
         experiments = reading.experiments if reading is not None else ()
         views = {e.name: view(found, e) for e in experiments}
         for name in kept(found):
@@ -103,7 +102,7 @@ def _readable(arguments: Sequence[str], values: Values) -> Reading | None:
     except ManifestError as error:
         if arguments:
             raise
-        tell(f"{safe(error.problems[0])}; what is recorded is shown nevertheless")
+        tell(f"{told(error.code, error.problems[0])}; what is recorded is shown nevertheless")
         return None
 
 

@@ -89,10 +89,15 @@ def _document(reading: Reading, found: Sequence[Sequence[Standing]]) -> Mapping[
 
 def _tell(rows: Sequence[Sequence[str]], counts: Mapping[str, int]) -> None:
     summary = phases(counts) or "no jobs"
-    if sys.stdout.isatty() and len(rows) <= table.MANY:
-        from qrun.render.live import draw
+    if not _drawn(rows):
+        say("\n".join(table.lines(table.HEADERS, rows)))
+    say(summary)
 
-        draw(sys.stdout, table.HEADERS, rows)
-        say(summary)
-    else:
-        say("\n".join([*table.lines(table.HEADERS, rows), summary]))
+
+def _drawn(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether there is a terminal that takes a table."""
+    if not sys.stdout.isatty() or len(rows) > table.MANY:
+        return False
+    from qrun.render.live import draw
+
+    return draw(sys.stdout, table.HEADERS, rows)

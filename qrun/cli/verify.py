@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -10,14 +11,15 @@ import click
 
 from qrun.cli.exits import OK, STORE, UNSATISFIED
 from qrun.cli.options import output
-from qrun.cli.out import SHOWN, problems_json, say, say_json, tell
+from qrun.cli.out import SHOWN, near, problems_json, say, say_json, tell, told
 from qrun.cli.project import kept
+from qrun.cli.reading import project
 from qrun.cli.running import typed
 from qrun.errors import Problem, UsageError
 from qrun.render.safe import safe, shown
 from qrun.render.words import count
-from qrun.settings import settings
 from qrun.store import check
+from qrun.store.paths import RESULTS
 
 if TYPE_CHECKING:
     from qrun.settings import Settings
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 @output("table", "json")
 def command(experiments: Sequence[str], repair: bool, output: str) -> int:
     """Compare everything under results/ with its hashes, offline. Exits 5 where something is damaged."""
-    found = settings(".")
+    found = project()
     names = _chosen(kept(found), experiments)
     done = [words for name in names for words in _repaired(found, name)] if repair else []
     looks = [check.verify(found.root, name, project=found.project, journal=found.journal) for name in names]
@@ -42,7 +44,10 @@ def command(experiments: Sequence[str], repair: bool, output: str) -> int:
         return code
     for words in done:
         say(shown(words))
-    _tell([*problems, *notes])
+    _tell([told("store", problem) for problem in problems] + [told("missing", note) for note in notes])
+    if not names:
+        say(f"nothing to verify: there are no results in {safe(near(os.path.join(found.root, RESULTS)))}")
+        return code
     hint = "; qrun verify --repair rebuilds what it can" if problems and not repair else ""
     say(f"{count(len(names), 'experiment')}, {count(files, 'file')}: {_verdict(problems, notes)}{hint}")
     return code
@@ -62,11 +67,11 @@ def _repaired(found: Settings, name: str) -> list[str]:
     return repairs.done
 
 
-def _tell(problems: Sequence[Problem]) -> None:
-    for problem in problems[:SHOWN]:
-        tell(shown(problem))
-    if len(problems) > SHOWN:
-        tell(f"... and {len(problems) - SHOWN} more")
+def _tell(lines: Sequence[str]) -> None:
+    for line in lines[:SHOWN]:
+        tell(line)
+    if len(lines) > SHOWN:
+        tell(f"... and {len(lines) - SHOWN} more")
 
 
 def _verdict(problems: Sequence[Problem], notes: Sequence[Problem]) -> str:

@@ -5,17 +5,19 @@ One `Builder` serves all manifests of a command, so that jobs share what is equa
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from qrun.canonical import EXACT
 from qrun.connection import Connection
 from qrun.job import NOTHING, Conduct, Job, Program, Target, digests
 from qrun.manifest.expand import plain_numbers, seconds
 from qrun.manifest.programs import Programs, Refused, inside
-from qrun.manifest.schema import Shape, Verdict
+from qrun.manifest.schema import Path, Shape, Verdict
 from qrun.manifest.words import did_you_mean, show
 from qrun.provider import FIELDS, Capabilities, Kind
 
@@ -27,6 +29,7 @@ PLACE: Final[Mapping[str, str]] = {
     "device": 'name one, such as "ddsim" of the provider "local"',
 }
 CONDUCT: Final = frozenset({"submit", "retry", "timeout"})
+LONG: Final = 40  # characters of a number in a message
 SHARED: Final = 4096  # different tags, conducts or settings that are kept to be shared
 
 
@@ -143,7 +146,10 @@ class Builder:
         except UnicodeEncodeError:
             return [Verdict(path=(), message="holds text that is not Unicode", hint="write it in UTF-8")]
         except ValueError as error:
-            return [Verdict(path=(), message=str(error))]
+            path = next(_beyond({"params": params, "options": options, "observable": observable}), ())
+            number, _, words = str(error).partition(" ")
+            message = f"{number if len(number) <= LONG else number[:LONG] + '…'} {words}"
+            return [Verdict(path=path, message=message, hint="quote it where it is made, to send it as text")]
         return Job(
             experiment=experiment,
             key=draft.key,
@@ -276,6 +282,20 @@ def _offered(target: Target, kind: str, offer: Kind) -> Setting:
 
 def _missing(name: str, hint: str) -> Verdict:
     return Verdict(path=(), message=f"{show(name)} is missing", hint=hint, at_key=True)
+
+
+def _beyond(value: Any, path: Path = ()) -> Iterator[Path]:
+    """Where numbers stand that not every reader keeps."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _beyond(item, (*path, name))
+    elif isinstance(value, (list, tuple)):
+        for place, item in enumerate(value):
+            yield from _beyond(item, (*path, place))
+    elif isinstance(value, int):
+        yield from [path] if abs(value) > EXACT else []
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield path
 
 
 QUBIT: Final = re.compile(r"[XYZ]([0-9]+)")

@@ -14,7 +14,7 @@ from qrun.manifest.build import Draft
 from qrun.manifest.expand import filled, places, texts
 from qrun.manifest.flaws import NONE, Flaws
 from qrun.manifest.programs import Programs, Refused, inside, normalised
-from qrun.manifest.schema import Path, Verdict
+from qrun.manifest.schema import QUOTES, Path, Verdict
 from qrun.manifest.words import did_you_mean, show
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class Filler:
         verdicts = schema.shapes().rendered.verdicts(draft.fields)
         if verdicts:
             within = f" (in {draft.key})" if draft.key != draft.base else ""
-            self.flaws.fail(draft, [replace(verdict, message=verdict.message + within) for verdict in verdicts])
+            self.flaws.fail(draft, [replace(v, message=v.message + within, hint=_cure(v.hint)) for v in verdicts])
         return not verdicts
 
     # Programs
@@ -196,11 +196,20 @@ class Filler:
         )
 
 
+def _cure(hint: str | None) -> str | None:
+    """A text that should be a number has no quotes to take away where a template made it."""
+    if hint is None or not hint.startswith(QUOTES):
+        return hint
+    return 'give the variable by --var-json, or write "| int" behind it'
+
+
 def _near(fault: Fault, sight: Mapping[str, Any]) -> str | None:
     """The known name that an undefined one was meant to be."""
     if fault.undefined is None:
         return None
     scope, _, name = fault.undefined.rpartition(".")
+    if "[" in name:
+        return None
     if scope:
         known = sight.get(scope)
         return did_you_mean(name, known, f"{scope} has") if isinstance(known, dict) and known else None

@@ -26,6 +26,7 @@ class Flaws:
         self.inherited = False  # whether the jobs have defaults
         self.failed: dict[str, None] = {}
         self.fields: dict[str, frozenset[Any]] = {}
+        self._told: set[tuple[Path, str | None]] = set()
 
     @property
     def many(self) -> bool:
@@ -50,6 +51,10 @@ class Flaws:
         for verdict in verdicts:
             if draft.base in self.fields and not verdict.path:
                 continue  # what is missing may be what is misspelt
+            cause = (self._origin(draft, verdict.path), verdict.message if verdict.at_key else None)
+            if cause in self._told:
+                continue
+            self._told.add(cause)
             if self.many:
                 path = (*self._base(draft), *verdict.path)
                 self.roughly(path, draft.line, verdict.message, verdict.hint)
@@ -65,6 +70,19 @@ class Flaws:
         if self.inherited and path:
             paths.append(("defaults", *path))
         return tuple(paths)
+
+    def _origin(self, draft: Draft, path: Path) -> Path:
+        """Where the cause is written: several jobs may have it from one place."""
+        match path:
+            case ("options", name, *_):
+                inherited = self.inherited and name not in draft.own_options
+            case (name, *_):
+                inherited = self.inherited and name not in draft.own
+            case _:
+                inherited = False
+        if draft.run is not None and not inherited:
+            return (*self._base(draft), "runs", draft.run, *path)
+        return ("defaults", *path) if inherited else (*self._base(draft), *path)
 
     def _base(self, draft: Draft) -> Path:
         return () if self.short else ("jobs", draft.base)

@@ -84,20 +84,21 @@ class _Loader:
 
     def add(self, file: str) -> None:
         folder, name = os.path.split(os.path.abspath(file)) if "\0" not in file else ("", file)
-        path = os.path.relpath(os.path.join(os.path.realpath(folder), name), self.root).replace(os.sep, "/")
+        path = self._path(os.path.join(os.path.realpath(folder), name))
         if path in self.sources:
             return
         opened = self.sources[path] = source.Source(file=file, path=path)
         try:
+            self._check_place(file, path)
             documents = opened.documents()
-            if path.startswith("../"):
-                hint = "put it there, or run the command in its own project"
-                raise ManifestError(Problem(file=file, message=f"is outside of the project {self.root}", hint=hint))
         except ManifestError as error:
             self.problems += error.problems
             self.broken = True
             return
         for document in documents:
+            if opened.enough:
+                opened.leave(document.line)
+                break
             reading = Reading(opened, document, self.builder, self.values, lambda: self.renderer)
             found = reading.experiment()
             document.value = None
@@ -105,6 +106,20 @@ class _Loader:
             if found is not None:
                 self.experiments.append(found)
         self.problems += opened.problems()
+
+    def _path(self, file: str) -> str:
+        return os.path.relpath(file, self.root).replace(os.sep, "/")
+
+    def _check_place(self, file: str, path: str) -> None:
+        """What lies elsewhere is not read: a complaint about it would show what it holds."""
+        if "\0" in file or not os.path.isfile(file):
+            return
+        hint = "put it there, or run the command in its own project"
+        if path.startswith("../"):
+            raise ManifestError(Problem(file=file, message=f"is outside of the project {self.root}", hint=hint))
+        if self._path(os.path.realpath(file)).startswith("../"):
+            message = f"is a link out of the project {self.root}"
+            raise ManifestError(Problem(file=file, message=message, hint="put the file itself there"))
 
     def finished(self) -> Sequence[Experiment]:
         self._check_variables()
@@ -131,12 +146,10 @@ class _Loader:
                 same = "" if other.name == experiment.name else f" as {show(other.name)}"
                 message = f"the experiment {show(experiment.name)} is also in {other.file}:{other.line}{same}"
                 self._clash(experiment, message, experiment.line, 'give one of them another "name"')
-        for one in self.experiments:
-            inner = [other for other in self.experiments if other.name.startswith(f"{one.name}.")]
-            if not inner:
-                continue
-            names = {job.name: job for job in one.jobs}
-            for other in inner:
+        by_name = {experiment.name: experiment for experiment in self.experiments}
+        for other in by_name.values():
+            for one in (by_name[outer] for outer in _outer(other.name) if outer in by_name):
+                names = {job.name: job for job in one.jobs}
                 for job in other.jobs:
                     if job.name in names:
                         message = f"the job {show(job.name)} is also in {one.file}:{names[job.name].line}"
@@ -144,3 +157,10 @@ class _Loader:
 
     def _clash(self, experiment: Experiment, message: str, line: int, hint: str) -> None:
         self.problems.append(Problem(file=experiment.file, line=line, column=1, message=message, hint=hint))
+
+
+def _outer(name: str) -> Iterator[str]:
+    """The names with which this one begins: `a` and `a.b` for `a.b.c`."""
+    for place, sign in enumerate(name):
+        if sign == ".":
+            yield name[:place]

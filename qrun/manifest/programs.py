@@ -95,7 +95,8 @@ class Programs:
         try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                raise Refused(f"is {_kind(status.st_mode)}, not a file")
+                hint = "name a file in it" if stat.S_ISDIR(status.st_mode) else "name a plain file"
+                raise Refused(f"is {_kind(status.st_mode)}, not a file", hint)
             if status.st_size > LARGEST:
                 raise Refused(f"has {status.st_size} bytes; {LARGEST} are the most")
             data = os.read(descriptor, status.st_size + 1)
@@ -132,7 +133,7 @@ class Programs:
             case errno.ENOENT if leads:
                 return Refused("does not exist", f"there is no folder {show(part)}")
             case errno.ENOENT:
-                return Refused("does not exist", near=self._near(part))
+                return Refused("does not exist", "check the path", near=self._near(part))
             case errno.ELOOP | errno.EMLINK | errno.ENOTDIR if self._is_link(part):
                 return Refused(f"{leads}is a link; links are not followed", "name the file itself")
             case errno.ENOTDIR:
@@ -156,7 +157,8 @@ class Programs:
         self._hints -= 1
         folder, _, name = path.rpartition("/")
         try:
-            return nearest(name, os.listdir(self._folder(folder))[:1000])
+            names = os.listdir(self._folder(folder))[:1000]
+            return nearest(name, (other for other in names if not other.endswith((".yaml", ".yml", ".toml"))))
         except (OSError, Refused):
             return None
 
@@ -172,9 +174,11 @@ def inside(folder: str, path: str) -> str:
     whole = f"{folder}/{path}" if folder else path
     if "//" in whole or "./" in whole or whole.endswith((".", "/")):
         if path.endswith("/"):
-            raise Refused("is a folder, not a file")
+            raise Refused("is a folder, not a file", "name a file in it")
         whole = posixpath.normpath(whole)
-    if whole in (".", "..") or whole.startswith("../"):
+    if whole == ".":
+        raise Refused("is a folder, not a file", "name a file in it")
+    if whole == ".." or whole.startswith("../"):
         raise Refused("is outside of the project", "move the file into the project folder")
     return whole
 

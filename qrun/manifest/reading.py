@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from qrun.manifest.template import Renderer
 
 BATCH: Final = 1000  # jobs whose templates are filled in together
-COUNTED: Final = 100_000  # flaws of one file after which no further job is looked at
 
 
 class Reading:
@@ -53,7 +52,7 @@ class Reading:
         self.defaults: dict[str, Any] = {}
         self.variables: dict[str, Any] = {}
         self.jobs: list[Job] = []
-        self.needs: list[tuple[int, Draft]] = []
+        self.needs: list[tuple[int | None, Draft]] = []
         self.flaws = Flaws(source, document, self.short)
 
     def experiment(self) -> Experiment | None:
@@ -90,6 +89,8 @@ class Reading:
 
     def _refuse_secrets(self) -> None:
         for path, why in secrets(self.raw):
+            if self.source.enough:
+                break
             hint = 'no secret belongs into a manifest; name it in the connection, as { env = "…" }'
             self.flaws.add(path, why, hint)
 
@@ -160,9 +161,11 @@ class Reading:
     def _listed(self, wrong: frozenset[Any]) -> Iterator[Draft | Waiting]:
         jobs = self.raw["jobs"] if isinstance(self.raw["jobs"], dict) else {}
         for place, key in enumerate(list(jobs)):
-            if len(self.source.found) > COUNTED:
-                break
             line = self.document.lines[place]
+            if self.source.enough:
+                if place:
+                    self.source.leave(line)
+                break
             fields = self._right(key, line, jobs.pop(key), wrong)
             if fields is None:
                 self.flaws.failed[key] = None
@@ -209,14 +212,13 @@ class Reading:
 
     def _keep(self, draft: Draft) -> None:
         job = self.builder.job(draft, self.name, self.source.folder)
-        if draft.base in self.flaws.fields:
-            self.flaws.fail(draft, [] if isinstance(job, Job) else job)
-        elif isinstance(job, Job):
-            if "needs" in draft.fields:
-                self.needs.append((len(self.jobs), draft))
+        right = isinstance(job, Job) and draft.base not in self.flaws.fields
+        if "needs" in draft.fields:
+            self.needs.append((len(self.jobs) if right else None, draft))
+        if isinstance(job, Job) and right:
             self.jobs.append(job)
         else:
-            self.flaws.fail(draft, job)
+            self.flaws.fail(draft, [] if isinstance(job, Job) else job)
 
     # Jobs that wait
 
@@ -235,6 +237,9 @@ class Reading:
             if len(batch) == BATCH:
                 yield filler.filled(batch)
                 batch = []
+            if self.source.enough:
+                self.source.leave(draft.line)
+                return
         if batch:
             yield filler.filled(batch)
 

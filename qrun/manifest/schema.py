@@ -58,6 +58,7 @@ class Shape:
         self.schema = schema
         self.root = root
         self.accepts: Accept = acceptor(schema, root)
+        self._judge: Any = None
 
     def verdicts(self, value: Any, path: Path = ()) -> list[Verdict]:
         """What is wrong, by jsonschema's judgement; empty where nothing is."""
@@ -67,12 +68,14 @@ class Shape:
         return list(dict.fromkeys(found))
 
     def _errors(self, value: Any) -> Iterator[ValidationError]:
-        from jsonschema import Draft202012Validator
-        from referencing import Registry
+        if self._judge is None:
+            from jsonschema import Draft202012Validator
+            from referencing import Registry
 
-        schema = {**self.root, **self.schema} if "$defs" in self.root else self.schema
-        registry: Registry[Any] = Registry()
-        return iter(Draft202012Validator(schema, registry=registry).iter_errors(value))
+            schema = {**self.root, **self.schema} if "$defs" in self.root else self.schema
+            registry: Registry[Any] = Registry()
+            self._judge = Draft202012Validator(schema, registry=registry)
+        return iter(self._judge.iter_errors(value))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -165,9 +168,7 @@ def _unknown(path: Path, key: str, schema: Mapping[str, Any], known: Iterable[st
 
 def _wrong(path: Path, value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> Verdict:
     means = _means(schema, root)
-    if value is None:
-        return Verdict(path=path, message=f"is empty; {means} is needed")
-    if value in ([], {}, "") and not isinstance(value, (bool, int)):
+    if value is None or (value in ([], {}, "") and not isinstance(value, (bool, int))):
         return Verdict(path=path, message=f"is empty; {means} is needed")
     return Verdict(path=path, message=f"{show(value)} is not {means}", hint=_cure(value, schema, root))
 
@@ -244,6 +245,8 @@ def _followed(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str
     return schema
 
 
+QUOTES: Final = "take away the quotes"
+FEW: Final = 12  # names that a hint lists
 NUMBER: Final = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 CLOCK: Final = re.compile(r"[0-9]{1,6}(?::[0-5]?[0-9]){1,2}")
 GROUPED: Final = re.compile(r"[-+]?[0-9]{1,18}(?:_[0-9]{1,18})+")
@@ -257,6 +260,10 @@ TRUTHS: Final[Mapping[str, str]] = {
 def _cure(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> str | None:
     """What to write instead: a word that is near, what YAML 1.1 would have read, or a quote more or less."""
     types = _types(schema, root)
+    if types == {"object"} and (names := _followed(schema, root).get("properties")):
+        return f"its fields are: {', '.join(sorted(names))}" if len(names) <= FEW else None
+    if types == {"array"} and isinstance(value, str) and _of_texts(schema, root):
+        return f"put it into brackets: [{show(value)}]"
     if isinstance(value, str):
         if "enum" in schema:
             close = nearest(value, (item for item in schema["enum"] if isinstance(item, str)))
@@ -269,6 +276,14 @@ def _cure(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> str
     if isinstance(value, (bool, int, float)) and "string" in types and not types & {"integer", "number", "boolean"}:
         return f"quote it: {show(_written(value))}"
     return None
+
+
+def _of_texts(schema: Mapping[str, Any], root: Mapping[str, Any]) -> bool:
+    schema = _followed(schema, root)
+    lists = [schema, *(branch for branch in schema.get("anyOf", ()) if isinstance(branch, Mapping))]
+    return any(
+        "string" in _types(branch["items"], root) for branch in lists if isinstance(branch.get("items"), Mapping)
+    )
 
 
 def _cure_of_number(value: str) -> str | None:
@@ -285,7 +300,7 @@ def _cure_of_number(value: str) -> str | None:
     elif NUMBER.fullmatch(value):
         padded = re.fullmatch(r"([-+]?)0+([0-9]+)", value)
         if padded is None:
-            return f"take away the quotes: {value}"
+            return f"{QUOTES}: {value}"
         written = padded.expand(r"\1\2")
     return f"{show(value)} is text in YAML 1.2; write {written}" if written is not None else None
 

@@ -20,6 +20,7 @@ from qrun.manifest.schema import Path
 from qrun.manifest.words import show
 
 LARGEST: Final = 32 * 1024 * 1024
+COUNTED: Final = 10_000  # problems of one file after which nothing further is looked at
 SIGNS: Final = (b"{{", b"{%", b"{#", b"\\")  # no template without one of them; a backslash may spell a brace
 BOM: Final = b"\xef\xbb\xbf"
 
@@ -54,6 +55,16 @@ class Source:
     def stem(self) -> str:
         return posixpath.splitext(posixpath.basename(self.path))[0]
 
+    @property
+    def enough(self) -> bool:
+        """Whether so much is wrong that looking further would tell nobody anything."""
+        return len(self.flaws) + len(self.found) > COUNTED
+
+    def leave(self, line: int) -> None:
+        """Says where the looking stopped."""
+        message = "is not looked at, nor what follows it, since too much is wrong above"
+        self.found.append(Problem(file=self.file, line=line, message=message, hint="mend that first"))
+
     def documents(self) -> list[yaml.Document]:
         data = read(self.file)
         self.sha256 = hashlib.sha256(data).hexdigest()
@@ -72,8 +83,9 @@ class Source:
         found = yaml.locate(data, wanted)
         problems = [self._problem(flaw, found) for flaw in self.flaws]
         by_field: dict[Any, Problem] = {}
-        for problem in problems:
-            by_field.setdefault((problem.line, problem.column, problem.field), problem)
+        for flaw, problem in zip(self.flaws, problems, strict=True):
+            several = problem.message if flaw.at_key else None  # one place may lack several fields
+            by_field.setdefault((problem.line, problem.column, problem.field, several), problem)
         by_message: dict[Any, Problem] = {}
         for problem in by_field.values():
             by_message.setdefault((problem.line, problem.column, problem.message), problem)

@@ -47,6 +47,8 @@ class Unfolder:
         """The drafts of all entries in order."""
         matrices = self._matrices([entry for entry in entries if isinstance(entry, Waiting)])
         for entry in entries:
+            if self.flaws.source.enough:
+                return
             if isinstance(entry, Draft):
                 yield entry
             elif entry.key in matrices:

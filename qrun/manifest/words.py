@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 CUT: Final = 80
+ALIKE: Final = 0.61  # "params" is none of "vars", which share every third letter
 MANY: Final = 300  # names that are compared letter by letter
 
 
@@ -44,7 +45,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     if len(name) > CUT:
         return None
     near = list(lower) if len(lower) <= MANY else [other for other in lower if other[:2] == word[:2]][:MANY]
-    close = get_close_matches(word, near, n=1, cutoff=0.6)
+    close = get_close_matches(word, near, n=1, cutoff=ALIKE)
     return lower[close[0]] if close else None
 
 

@@ -35,6 +35,11 @@ class Live:
         )
         self.task = self.progress.add_task("starting", total=jobs)
 
+    @property
+    def shows(self) -> bool:
+        """Whether the terminal can go back over what it has shown."""
+        return not self.console.is_dumb_terminal
+
     def __enter__(self) -> Self:
         self.progress.start()
         return self
@@ -70,17 +75,25 @@ class Live:
         self.progress.update(self.task, completed=done, description=f"{len(self.running)} running")
 
 
-def draw(stream: TextIO, header: Sequence[str], body: Sequence[Sequence[str]]) -> None:
-    """A table for a terminal; columns that hold nothing are left out."""
+def draw(stream: TextIO, header: Sequence[str], body: Sequence[Sequence[str]]) -> bool:
+    """A table for a terminal; columns that hold nothing are left out. Whether the terminal is wide enough for one."""
     from rich.table import Table
 
     kept = [i for i in range(len(header)) if i == 0 or any(row[i] for row in body)]
-    grid = Table(box=None, pad_edge=False, header_style="bold")
-    for i in kept:
-        grid.add_column(header[i], overflow="fold")
+    console = Console(file=stream, highlight=False, markup=False, emoji=False)
+    least = [min(FOLDED, max(len(row[i]) for row in (header, *body))) for i in kept]
+    if console.is_dumb_terminal or sum(least) + 2 * len(least) > console.width:
+        return False
+    grid = Table(box=None, pad_edge=False, header_style="" if console.no_color else "bold")
+    for i, width in zip(kept, least, strict=True):
+        grid.add_column(header[i], overflow="fold", min_width=width)
     for row in body:
         grid.add_row(*[Text(row[i], style=STYLES.get(row[i].partition(" ")[0], "")) for i in kept])
-    Console(file=stream, highlight=False, markup=False, emoji=False).print(grid)
+    console.print(grid)
+    return True
+
+
+FOLDED = 12  # characters that a column has at least before it is folded
 
 
 STYLES = {

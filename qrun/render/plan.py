@@ -39,7 +39,7 @@ TOLD: Final[Mapping[Action, str]] = {
 def texts(parts: Sequence[tuple[str, str, Sequence[Step]]]) -> Iterator[str]:
     """Pieces of a plan, each of some lines; a plan of 100 000 jobs is never whole in memory.
 
-    `parts` are (experiment, manifest, steps). Steps with nothing to do are only counted.
+    `parts` are (experiment, manifest, steps). Steps with nothing to do are only counted, but for renamed jobs.
     """
     for experiment, manifest, steps in parts:
         rows = partial(_rows, experiment, steps)
@@ -51,13 +51,15 @@ def texts(parts: Sequence[tuple[str, str, Sequence[Step]]]) -> Iterator[str]:
 
 
 def _rows(experiment: str, steps: Sequence[Step]) -> Iterator[tuple[str, ...]]:
-    return (_row(experiment, step) for step in steps if step.action is not Action.NONE)
+    return (_row(experiment, step) for step in steps if step.action is not Action.NONE or step.pair.formerly)
 
 
 def _row(experiment: str, step: Step) -> tuple[str, ...]:
     job = step.pair.job
-    sign = f"  {SIGNS[step.action]} {step.action}"
     name = job_name(experiment, step.pair.key)
+    if step.action is Action.NONE:
+        return ("  ~ rename", f"{job_name(experiment, step.pair.formerly or '')} → {name}", "", "", "")
+    sign = f"  {SIGNS[step.action]} {step.action}"
     if job is None:
         record = step.pair.record
         target = f"{record.provider}/{record.device}" if record is not None else ""
@@ -98,6 +100,8 @@ def summary(steps: Iterable[Step]) -> str:
 def _class(step: Step) -> str:
     if step.action is not Action.NONE:
         return TOLD[step.action]
+    if step.pair.formerly is not None:
+        return "renamed"
     if step.pair.job is None:
         return "no longer wanted"
     phase = step.pair.record.phase if step.pair.record is not None else Phase.ABSENT

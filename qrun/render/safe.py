@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
+
+from qrun.errors import Problem
 
 # C0 and DEL, C1, soft hyphen, Arabic letter mark, zero-width and bidirectional marks, line and paragraph separators,
 # invisible operators, interlinear marks, byte order mark, variation selectors, tags, and halves of surrogate pairs.
@@ -79,3 +82,9 @@ def _forms(secret: str) -> list[str]:
 def shown(text: object, secrets: Iterable[str] = ()) -> str:
     """For a message or a cell: safe to print and without credentials."""
     return safe(hidden(str(text), secrets))
+
+
+def told(problem: Problem) -> str:
+    """A problem on one line. Its place is no value of anybody's: `jobs.a.password: …` goes on with our own words."""
+    message, hint = hidden(problem.message), problem.hint and hidden(problem.hint)
+    return safe(replace(problem, message=message, hint=hint))
