@@ -565,3 +565,13 @@ def test_whatever_a_provider_says_is_written_as_json_and_read_back(tmp_path: Pat
     assert page.record.last.message == "\x1b[31m\ud800"
     assert page.provided[1] == {"temperature": "nan", "name": "\ud800\u202e\n", "nested": ["inf", {"deep": 1.5}]}
     assert (tmp_path / RUN / "record.json").read_bytes().isascii()
+
+
+def test_a_pipe_in_place_of_the_mutex_is_named(tmp_path: Path) -> None:
+    with at(tmp_path) as store:
+        path = tmp_path / store.folder / ".qrun" / "mutex"
+    path.unlink()
+    os.mkfifo(path)
+
+    with pytest.raises(StoreError, match="mutex: is not a regular file; move it away"):
+        at(tmp_path)

@@ -13,7 +13,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -221,7 +221,10 @@ class Disk:
 
     def flock(self, path: str) -> int | None:
         """Lock a file, made where it is missing, mode 0600; None where another process holds it. Never unlink it."""
-        with _told(path), self._opened(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600) as file:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+        with _told(path), self._opened(path, flags, 0o600) as file:
+            if not stat.S_ISREG(os.fstat(file).st_mode):
+                raise StoreError(Problem(file=path, message="is not a regular file", hint="move it away"))
             os.fchmod(file, 0o600)
             held = os.dup(file)
         try:
@@ -237,8 +240,9 @@ class Disk:
 
     def inscribe(self, held: int, data: bytes) -> None:
         """Replace the content of a locked file; for people, so it is not synced."""
-        os.ftruncate(held, 0)
-        os.pwrite(held, data, 0)
+        with suppress(OSError):  # a full disk: the lock holds without a name
+            os.ftruncate(held, 0)
+            os.pwrite(held, data, 0)
 
     def unlock(self, held: int) -> None:
         fcntl.flock(held, fcntl.LOCK_UN)  # closing alone would not do while a child that was just forked has a copy
