@@ -9,7 +9,8 @@ from pathlib import Path
 from qrun.fact import Intended
 from qrun.marks import marker
 from qrun.record import Member
-from qrun.store import Store
+from qrun.store import Disk, Store
+from qrun.store.journal import Journal
 
 PROJECT = "5f0c7a52-6d0e-4b1e-9d0b-1f6f6f3a2b11"
 
@@ -27,8 +28,22 @@ def intent(key: str) -> Intended:
     )
 
 
-def grouped(folder: Path, *, jobs: int, group: int) -> float:
-    """Microseconds a job."""
+def appended(folder: Path, *, jobs: int, group: int) -> float:
+    """Microseconds a job for the journal alone: encode, seal, write, fdatasync."""
+    folder.mkdir()
+    facts = [intent(f"j{i:06}") for i in range(jobs)]
+    journal = Journal(
+        disk=Disk(str(folder)), path="journal.jsonl", project=PROJECT, experiment="big", run="r", command="bench"
+    )
+    journal.recover()
+    started = time.perf_counter()
+    for i in range(0, jobs, group):
+        journal.append(facts[i : i + group], 0.0)
+    return (time.perf_counter() - started) / jobs * 1e6
+
+
+def noted(folder: Path, *, jobs: int, group: int) -> float:
+    """Microseconds a job for the store's `note`: the journal, and the facts folded into the records."""
     folder.mkdir()
     facts = [intent(f"j{i:06}") for i in range(jobs)]
     with Store.open(str(folder), "big", project=PROJECT, manifest="big.yaml") as store:

@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from qrun.store.disk import Disk
-from qrun.store.paths import PRIVATE, PROGRAMS, RESULTS, TEMPORARY
+from qrun.store.paths import IGNORE, NOTHING, PRIVATE, PROGRAMS, RESULTS, TEMPORARY
 
 READ_ONLY = 0o444
-IGNORE, NOTHING = ".gitignore", b"*\n"  # Git keeps nothing of a folder with this file
 
 
 class Files:

@@ -18,9 +18,8 @@ from zlib import crc32
 
 from qrun.errors import StoreError
 from qrun.store.disk import Disk
-from qrun.store.files import IGNORE, NOTHING
 from qrun.store.index import COLUMNS, PRIVATE_MODE, look, racy
-from qrun.store.paths import PRIVATE, RESULTS, TEMPORARY
+from qrun.store.paths import IGNORE, NOTHING, PRIVATE, RESULTS, TEMPORARY
 
 VERSION: Final = 1
 FOLDER: Final = f"{RESULTS}/{PRIVATE}"
