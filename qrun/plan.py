@@ -6,7 +6,7 @@ All three are pure. `plan` shows the first step of every job; `apply` takes step
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -15,7 +15,7 @@ from qrun.clock import instant
 from qrun.errors import Problem
 from qrun.job import Job
 from qrun.provider import Capabilities, Recovery
-from qrun.record import RANK, Handle, Phase, Record, Records
+from qrun.record import Phase, Record, Records
 
 AGREE: Final = 5.0  # seconds between the two searches that together prove absence (RELIABILITY §2.2)
 MEMBERS: Final = 100  # jobs in one submission at most
@@ -388,21 +388,3 @@ def over_budget(steps: Sequence[Step], budget: Budget, *, spent: tuple[int, int]
             )
         )
     return problems
-
-
-# --- the end ----------------------------------------------------------------------------------------------------------
-
-
-def superseding(pair: Pair, records: Records) -> Pair:
-    """The pair as the records stand now."""
-    older = tuple(
-        record
-        for record in pair.older
-        for record in [records.get(record.key, record.digest) or record]
-        if RANK[record.phase]
-    )
-    return replace(pair, record=records.get(pair.key, pair.digest) or pair.record, older=older)
-
-
-def live_handles(records: Iterable[Record]) -> list[Handle]:
-    return [record.handle for record in records if record.phase is Phase.LIVE and record.handle]

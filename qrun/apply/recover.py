@@ -230,16 +230,7 @@ class Recoverer:
         apply = self.apply
         for record, _ in members:
             self._tell(record, marker, None)
-        attempt = members[0][1]
-        marks = Marks(
-            mark=mark(apply.project, apply.experiment),
-            marker=marker,
-            members=tuple(Member(key=r.key, digest=r.digest, attempt=a.n, payload=a.payload) for r, a in members),
-            noted=attempt.noted,
-            container=attempt.container,
-            step=attempt.step,
-            since=attempt.sent,
-        )
+        marks = self._marks(members, marker)
         listed = await apply.connect(connection).find(marks)
         known = self._known_handles()
         return [found for found in listed if found.marker == marker and found.started and found.handle not in known]
@@ -249,13 +240,7 @@ class Recoverer:
         apply = self.apply
         members = self._members(marker)
         attempt = members[0][1]
-        marks = Marks(
-            mark=mark(apply.project, apply.experiment),
-            members=tuple(Member(key=r.key, digest=r.digest, attempt=a.n, payload=a.payload) for r, a in members),
-            container=attempt.container,
-            step=attempt.step,
-            since=attempt.sent,
-        )
+        marks = self._marks(members)
         known = self._known_handles()
         listed = [f for f in await apply.connect(connection).find(marks) if f.handle not in known]
         new = [f for f in listed if not (f.created and attempt.sent) or instant(f.created) >= instant(attempt.sent)]
@@ -267,6 +252,19 @@ class Recoverer:
         for record, _ in members:
             self._warn(f'"{matched[record.key].handle}" is taken for "{record.key}": it is the only one of its kind')
         await self._adopt(connection, members, matched, "list")
+
+    def _marks(self, members: Sequence[tuple[Record, Attempt]], marker: str | None = None) -> Marks:
+        """What to look for: the stored members, and their marker where it can be searched."""
+        attempt = members[0][1]
+        return Marks(
+            mark=mark(self.apply.project, self.apply.experiment),
+            marker=marker,
+            members=tuple(Member(key=r.key, digest=r.digest, attempt=a.n, payload=a.payload) for r, a in members),
+            noted=attempt.noted,
+            container=attempt.container,
+            step=attempt.step,
+            since=attempt.sent,
+        )
 
     def _matched(self, members: Sequence[tuple[Record, Attempt]], found: Sequence[Found]) -> dict[str, Found] | None:
         """Each member's job; None unless every one has its own."""
