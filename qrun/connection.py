@@ -1,14 +1,15 @@
-"""A configured way to a provider: what a manifest's `provider` names."""
+"""A configured way to a provider, and what a command hands that provider beside its settings."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from qrun.clock import Clock
 from qrun.job import NOTHING
 
-__all__ = ["Connection"]
+__all__ = ["Access", "Connection"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,3 +23,20 @@ class Connection:
     provider: str
     site: str | None = None
     settings: Mapping[str, Any] = field(default_factory=lambda: NOTHING, repr=False)
+
+
+def _nothing(source: object) -> str:
+    raise TypeError(f"no secret can be had from {source!r}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Access:
+    """What a provider may ask for while it works.
+
+    `reveal` gives the secret that a source in the connection's settings stands for, fetched now (SettingsError where
+    it is not to be had). `trusted_hosts` are hosts that the user trusts beyond the known ones.
+    """
+
+    reveal: Callable[[Any], str] = field(default=_nothing, repr=False)
+    trusted_hosts: frozenset[str] = frozenset()
+    clock: Clock = field(default_factory=Clock)

@@ -90,6 +90,7 @@ class Prepared:
     payloads: tuple[str, ...]
     body: Any = field(repr=False)
     good_until: float | None = None
+    device: Mapping[str, Any] | None = field(default=None, repr=False)  # what the provider says of the device now
 
 
 class Sending(Protocol):
@@ -119,7 +120,11 @@ class Marks:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
-    """One job that the provider has. `payload` is None where the provider does not give back what was sent."""
+    """One job that the provider has. `payload` is None where the provider does not give back what was sent.
+
+    A listing may leave `payload` out where it costs a request of its own; `inspect` gives it. `phase` is None where
+    `word` is unknown to us; `name` and `description` are the job's at the provider.
+    """
 
     handle: Handle
     marker: str | None = None
@@ -130,6 +135,49 @@ class Found:
     payload: str | None = None
     word: str | None = None
     started: bool = True  # False: it exists, costs nothing, and was never asked to run (class A')
+    phase: Phase | None = None
+    kind: str | None = None
+    name: str = ""
+    description: str = ""
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Filters:
+    """Which of an account's jobs are meant; a provider heeds every one of them, itself where its service cannot.
+
+    `words` are the provider's own status words, `text` a part of id, name or description, `since` and `until` times
+    of creation (RFC 3339, inclusive).
+    """
+
+    words: tuple[str, ...] = ()
+    device: str | None = None
+    kind: str | None = None
+    text: str | None = None
+    tags: tuple[str, ...] = ()
+    since: str | None = None
+    until: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recalled:
+    """A job as the provider gives it back: what a manifest would say of it.
+
+    `fields` holds `device`, `kind` and, where there are any, `shots`, `params`, `observable`, `options`, `tags`,
+    `description`; `programs` the bytes that were sent, in order, each with a file name of ours.
+    """
+
+    found: Found
+    fields: Mapping[str, Any]
+    programs: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Log:
+    """A log file of a job; `name` is ours, never the server's."""
+
+    name: str
+    data: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -195,5 +243,8 @@ class Provider(Protocol):
     def read(self, job: Mapping[str, Any], raw: Mapping[str, bytes]) -> Mapping[str, Any]: ...
     async def cancel(self, handles: Collection[Handle]) -> Mapping[Handle, str | None]: ...
     async def relabel(self, container: Handle, labels: Labels) -> None: ...
+    def list(self, filters: Filters) -> AsyncIterator[Found]: ...  # newest first
+    async def recall(self, handle: Handle) -> Recalled: ...
+    def logs(self, handle: Handle) -> AsyncIterator[Log]: ...
     async def devices(self) -> Sequence[Device]: ...
     async def aclose(self) -> None: ...

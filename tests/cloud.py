@@ -18,12 +18,15 @@ from qrun.job import Job, rendered
 from qrun.provider import (
     Capabilities,
     Device,
+    Filters,
     Found,
     Kind,
     Labels,
     LiveSet,
+    Log,
     Marks,
     Prepared,
+    Recalled,
     Recovery,
     Sending,
     Sink,
@@ -240,6 +243,10 @@ class MemoryProvider:
             payload=run.payload,
             word=self.cloud.word(run),
             started=run.started,
+            phase=WORDS.get(self.cloud.word(run)),
+            kind="sampling",
+            name=run.key,
+            tags=run.tags,
         )
 
     async def inspect(self, handle: Handle) -> Found:
@@ -299,6 +306,34 @@ class MemoryProvider:
         for run in self.cloud.runs:
             if run.id.partition("/")[0] == container:
                 run.tags = labels.tags
+
+    async def list(self, filters: Filters) -> AsyncIterator[Found]:
+        self.cloud.fault("list")
+        for run in reversed(self.cloud.listed()):
+            found = self._found(run)
+            if self._wanted(found, filters):
+                yield found
+
+    def _wanted(self, found: Found, filters: Filters) -> bool:
+        return (
+            (not filters.words or found.word in filters.words)
+            and filters.device in (None, found.device)
+            and filters.kind in (None, found.kind)
+            and (filters.text or "") in f"{found.handle} {found.name} {found.description}"
+            and set(filters.tags) <= set(found.tags)
+            and (filters.since is None or (found.created or "") >= filters.since)
+            and (filters.until is None or (found.created or "") <= filters.until)
+        )
+
+    async def recall(self, handle: Handle) -> Recalled:
+        self.cloud.fault("recall")
+        run = self.cloud.find(handle)
+        fields = {"device": run.device, "kind": "sampling", "shots": run.shots, "tags": list(run.tags)}
+        return Recalled(found=self._found(run), fields=fields)
+
+    async def logs(self, handle: Handle) -> AsyncIterator[Log]:
+        self.cloud.fault("logs")
+        yield Log(name=f"{self.cloud.find(handle).id}.log", data=b"started\nended\n")
 
     async def devices(self) -> Sequence[Device]:
         return [Device(device="qpu", status="online", qubits=5)]

@@ -20,7 +20,7 @@ from qrun import providers
 from qrun.cli import cli
 from qrun.cli.reading import capabilities as known_capabilities
 from qrun.clock import Clock
-from qrun.connection import Connection
+from qrun.connection import Access, Connection
 from tests.cloud import Cloud, MemoryProvider, capabilities
 
 ROOT = Path(__file__).parent.parent
@@ -111,7 +111,7 @@ CAPABILITIES = capabilities(Cloud(clock=Clock()))
 _cloud: list[Cloud] = []
 
 
-def connect(connection: Connection) -> MemoryProvider:
+def connect(connection: Connection, access: Access) -> MemoryProvider:
     assert connection.provider == "memory"
     return MemoryProvider(_cloud[-1])
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from qrun.connection import Connection
+from qrun.connection import Access, Connection
 from qrun.errors import Missing, Rejected, SettingsError
 from qrun.provider import Marks, Submission
 from qrun.providers.local import CAPABILITIES, connect
@@ -37,7 +37,7 @@ def endless() -> str:
 
 
 def local(**settings: Any) -> Local:
-    return connect(Connection(name="local", provider="local", settings=settings))
+    return connect(Connection(name="local", provider="local", settings=settings), Access())
 
 
 def prepared(asked: Asked) -> None:

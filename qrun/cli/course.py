@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from qrun.apply import Apply, Outcome
 from qrun.cli.exits import INTERRUPTED
 from qrun.cli.out import mute, tell
-from qrun.connection import Connection
+from qrun.connection import Access, Connection
 from qrun.errors import QrunError
 from qrun.events import Emit
 from qrun.job import Program
@@ -36,6 +36,7 @@ class Connections:
     """One provider object for each connection, made when it is first needed."""
 
     known: Mapping[str, Connection]
+    access: Access = field(default_factory=Access)
     parallel: int | None = None
     made: dict[str, Provider] = field(default_factory=dict)
 
@@ -45,7 +46,7 @@ class Connections:
             if self.parallel is not None and not capabilities(connection.provider).remote:
                 connection = replace(connection, settings={**connection.settings, "workers": self.parallel})
             module: Any = import_module(MODULES[connection.provider])
-            self.made[name] = module.connect(connection)
+            self.made[name] = module.connect(connection, self.access)
         return self.made[name]
 
     async def aclose(self) -> None:

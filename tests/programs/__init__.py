@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qrun.connection import Connection
+from qrun.connection import Access, Connection
 from qrun.job import Job, Program, Target
 from qrun.provider import Status, Submission
 from qrun.providers.local import connect
@@ -134,7 +134,7 @@ async def finish(local: Local, waiting: Waiting) -> dict[Handle, Outcome]:
 
 
 async def run_all(asked: Sequence[Asked], markers: Sequence[str] = (), **settings: Any) -> list[Outcome]:
-    local = connect(Connection(name="local", provider="local", settings={"workers": 1, **settings}))
+    local = connect(Connection(name="local", provider="local", settings={"workers": 1, **settings}), Access())
     waiting = Waiting()
     try:
         names = markers or [f"qr1{place}" for place in range(len(asked))]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from qrun.provider import Capabilities, Kind, Recovery
 
 if TYPE_CHECKING:
-    from qrun.connection import Connection
+    from qrun.connection import Access, Connection
     from qrun.providers.local.provider import Local
 
 DDSIM: Final = "ddsim"
@@ -98,8 +98,9 @@ CAPABILITIES: Final = Capabilities(
 )
 
 
-def connect(connection: Connection) -> Local:
-    """The provider with this connection's settings; starts nothing."""
+def connect(connection: Connection, access: Access) -> Local:
+    """The provider with this connection's settings; starts nothing and needs no access."""
+    del access
     from qrun.providers.local.provider import Local
 
     return Local(connection)

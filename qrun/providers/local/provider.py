@@ -32,11 +32,14 @@ from qrun.job import Job
 from qrun.provider import (
     Capabilities,
     Device,
+    Filters,
     Found,
     Labels,
     LiveSet,
+    Log,
     Marks,
     Prepared,
+    Recalled,
     Sending,
     Sink,
     Status,
@@ -359,6 +362,21 @@ class Local:
     async def relabel(self, container: Handle, labels: Labels) -> None:
         """Labels are kept only in our own records."""
         del container, labels
+
+    async def list(self, filters: Filters) -> AsyncIterator[Found]:
+        """No job of an account: everything is in the records."""
+        del filters
+        return
+        yield
+
+    async def recall(self, handle: Handle) -> Recalled:
+        raise Missing(f'"{handle}" ran in a process that has ended')
+
+    async def logs(self, handle: Handle) -> AsyncIterator[Log]:
+        """A simulator writes none."""
+        del handle
+        return
+        yield
 
     async def devices(self) -> Sequence[Device]:
         return [
