@@ -12,15 +12,16 @@ PACKAGE = Path(__file__).parent.parent / "qrun"
 
 # From the ground up; a unit may import units above it in this list and nothing below.
 LAYERS = (
-    {"errors", "canonical", "clock", "budget"},
-    {"job"},
+    {"errors", "canonical", "clock", "budget", "redact", "failpoint"},
+    {"job", "archive", "pace"},
     {"record", "connection"},
+    {"http"},
     {"fact", "marks"},
     {"provider"},
     {"plan"},
     {"events"},
     {"store", "providers", "settings"},
-    {"manifest", "apply"},
+    {"manifest", "apply", "emulators"},
     {"render"},
     {"cli"},
 )
@@ -41,6 +42,8 @@ HOMES = {
     "pulser": ("providers/local/",),
     "pulser_simulation": ("providers/local/",),
     "httpx": ("http.py",),
+    "starlette": ("emulators/",),
+    "uvicorn": ("emulators/",),
     "grpc": ("providers/iqm/",),
 }
 
