@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from qrun.canonical import digest
@@ -82,6 +82,8 @@ class Cloud:
     gone: set[str] = field(default_factory=set)
     members: int = 1
     relabels: bool = True
+    lists_payloads: bool = True  # False: only `inspect` gives them
+    device: Mapping[str, Any] | None = None  # what it says of its device when a job is prepared
     pace: float = 1.0  # seconds between two sweeps
     kill_at: int | None = None  # the process dies when it makes this request, counted from now
 
@@ -150,7 +152,7 @@ class MemoryProvider:
             case "unavailable":
                 raise Unavailable("no route to the cloud")
         payloads = tuple(payload(job) for job in submission.jobs)
-        return Prepared(submission=submission, payloads=payloads, body=None)
+        return Prepared(submission=submission, payloads=payloads, body=None, device=self.cloud.device)
 
     async def submit(self, prepared: Prepared, sending: Sending) -> Sequence[Handle]:
         jobs = prepared.submission.jobs
@@ -209,6 +211,8 @@ class MemoryProvider:
         if fault == "killed before":
             raise Killed
         run = self.cloud.find(id)
+        if fault == "request lost":
+            raise Uncertain("the connection was reset")
         run.started, run.created = True, self.cloud.clock.now()
         if fault == "killed after":
             raise Killed
@@ -230,7 +234,8 @@ class MemoryProvider:
         if self.cloud.recovery is Recovery.NOTHING:
             return []
         runs = [run for run in self.cloud.listed() if self.cloud.recovery is Recovery.COUNT or run.mark == marks.mark]
-        return [self._found(run) for run in runs]
+        found = [self._found(run) for run in runs]
+        return found if self.cloud.lists_payloads else [replace(f, payload=None) for f in found]
 
     def _found(self, run: Run) -> Found:
         return Found(

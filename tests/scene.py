@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import Any
 
 from qrun.apply import Apply, Outcome
+from qrun.apply.publication import Command
 from qrun.events import Event
 from qrun.job import Conduct, Job, Program, Target, digests
 from qrun.plan import Policy
@@ -54,6 +55,7 @@ class Scene:
         self.cloud = Cloud(clock=self.clock, recovery=recovery, **cloud)
         self.shelf = Shelf()
         self.events: list[Event] = []
+        self.publish: Command | None = None
 
     def loop(self, policy: Policy | None = None) -> Apply:
         provider = MemoryProvider(self.cloud)
@@ -65,6 +67,7 @@ class Scene:
             policy=policy or Policy(),
             emit=self.events.append,
             clock=self.clock,
+            publish=self.publish,
         )
 
     def apply(self, *jobs: Job, policy: Policy | None = None) -> Outcome:

@@ -23,6 +23,7 @@ class Shelf:
     def __init__(self, project: str | None = "p1", experiment: str = "exp") -> None:
         self.facts: list[dict[str, Any]] = []
         self.files: dict[str, bytes] = {}
+        self.snapshots: dict[str, bytes] = {}
         self.records = Records(project=project, experiment=experiment)
         self.rescued: list[Fact] = []
         self.published = 0
@@ -51,6 +52,11 @@ class Shelf:
         for raw in fresh.facts:
             fold(fresh.records, fact_from_json(raw))
         return fresh
+
+    def keep_snapshot(self, data: bytes) -> str:
+        sha = sha256(data).hexdigest()
+        self.snapshots[sha] = data
+        return sha
 
     def keep_program(self, program: Program, data: bytes) -> None:
         assert sha256(data).hexdigest() == program.sha256
@@ -81,7 +87,7 @@ class Shelf:
         found = [f for f in map(fact_from_json, self.facts) if isinstance(f, Fetched) and f.key == key]
         return found[-1].results if found else None
 
-    def publish(self, *, rest: bool) -> None:
+    def publish(self, *, rest: bool, now: bool = False) -> None:
         self.published += rest
 
     def rescue(self, facts: Sequence[Fact]) -> str:

@@ -135,7 +135,7 @@ def test_an_edit_between_crash_and_rerun_looks_up_the_old_and_sends_the_new() ->
     first = scene.apply(job("a", shots=5))
     second = scene.apply(job("a", shots=5))
 
-    assert first.held == {"a": "what it replaces has an unknown outcome"}
+    assert first.held == {"a": "supersedes a job that still runs: --prune cancels it first, --keep pays for both"}
     assert second.held == {}
     assert [run.shots for run in scene.cloud.runs] == [100, 5]
 

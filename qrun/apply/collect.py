@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from qrun.canonical import canonical
 from qrun.errors import ProviderError, Unexpected
 from qrun.fact import Fetched
+from qrun.failpoint import failpoint
 from qrun.record import Handle, Output, Record
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Collector:
         assert record.last is not None
         basket.outputs.append(self.store.keep_output(record.key, record.digest, record.last.n, name, data))
         basket.raw[name] = data
+        failpoint("kept")
 
     async def results(self, handle: Handle, results: Mapping[str, Any]) -> None:
         self.baskets[handle].results = results

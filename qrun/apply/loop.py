@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from qrun.apply.ledger import Ledger, Store
+from qrun.apply.publication import Command, Publication
 from qrun.apply.recover import Recoverer
 from qrun.apply.submit import Submitter
 from qrun.apply.watch import Watcher, container
 from qrun.clock import Clock
-from qrun.errors import BudgetError, ProviderError, SettingsError, StoreError
+from qrun.errors import BudgetError, ProviderError, QrunError, SettingsError, StoreError
 from qrun.events import (
     Absent,
     Cancelling,
@@ -49,7 +50,7 @@ class Outcome:
     stopped: str | None = None  # "interrupted" or "timeout"
     held: dict[str, str] = field(default_factory=dict)
     left: list[str] = field(default_factory=list)
-    errors: list[ProviderError] = field(default_factory=list)
+    errors: list[QrunError] = field(default_factory=list)
     over_budget: bool = False
 
 
@@ -71,9 +72,11 @@ class Apply:
         origin: Mapping[str, Any] | None = None,
         in_flight: int = 32,
         spent: tuple[int, int] = (0, 0),
+        publish: Command | None = None,
     ) -> None:
         self.store = store
         self.ledger = Ledger(store)
+        self.publication = Publication(store, publish)
         self.connect = connect
         self.capabilities = capabilities
         self.content = content
@@ -123,9 +126,20 @@ class Apply:
         if self.fatal is not None:
             raise self.fatal
         self._forget_interrupted()
+        self.recoverer.tell_unclaimed()
         self.store.publish(rest=True)
+        await self._published()
         self.outcome.left = self.watcher.left()
         return self.outcome
+
+    async def _published(self) -> None:
+        """At rest, others may see what came of it; a command with nothing to tell runs no other."""
+        if not self.ledger.written:
+            return
+        try:
+            await self.publication.rest()
+        except QrunError as error:
+            self.report(error)
 
     def stop(self, reason: str) -> None:
         """Send nothing more and wait for nothing more; what is being sent is still recorded."""
@@ -232,10 +246,22 @@ class Apply:
                 self.start(self._relabel(name))
             case Action.CANCEL:
                 self.start(self._make_room(name, step.reason))
+            case Action.HOLD if clearing := self._clearing(step.pair):
+                for older in clearing:
+                    self._park(("name", older), name)
             case Action.HOLD:
                 self.hold(name, step.reason)
             case _:
                 self.rest(name)
+
+    def _clearing(self, pair: Pair) -> list[Name]:
+        """What this job replaces and whose outcome is being cleared up just now."""
+        older = [(r.key, r.digest) for r in pair.older if r.phase in UNCLEAR] if pair.job is not None else []
+        return [name for name in older if name in self._pairs and name not in self._rested]
+
+    def cleared(self, name: Name) -> None:
+        """An unknown outcome is known now: what replaces this job may go on."""
+        self._unpark(("name", name))
 
     def _want(self, name: Name, step: Step) -> None:
         job = step.pair.job
@@ -354,7 +380,7 @@ class Apply:
     def found_outputs(self, name: Name) -> None:
         self._pairs[name] = replace(self._pairs[name], missing=False)
 
-    def report(self, error: ProviderError, *, connection: str | None = None, job: str | None = None) -> None:
+    def report(self, error: QrunError, *, connection: str | None = None, job: str | None = None) -> None:
         """An error that ends nothing by itself, and counts at the end."""
         self.outcome.errors.append(error)
         told = Failed(experiment=self.experiment, message=str(error), code=error.code, connection=connection, job=job)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
 
 from qrun.clock import instant
 from qrun.errors import Missing, ProviderError
@@ -23,6 +23,11 @@ from qrun.record import Attempt, Handle, Member, Phase, Record
 
 if TYPE_CHECKING:
     from qrun.apply.loop import Apply, Name
+    from qrun.provider import Provider
+
+TOGETHER: Final = 16  # inspections at a time
+SHOWN: Final = 10  # handles named in a warning
+AGAIN: Final = 2  # times that one command starts a registered job anew
 
 
 @dataclass(kw_only=True, slots=True)
@@ -30,6 +35,25 @@ class Hits:
     """What the opening listing of one connection found and no record knows."""
 
     unclaimed: list[Found] = field(default_factory=list)
+    _inspected: asyncio.Future[None] | None = field(default=None, repr=False)
+
+    async def inspect(self, provider: Provider) -> None:
+        """Ask once for the payloads that the listing left out, so that jobs can be told apart without their marker."""
+        if self._inspected is None:
+            self._inspected = asyncio.ensure_future(self._inspect(provider))
+        await asyncio.shield(self._inspected)
+
+    async def _inspect(self, provider: Provider) -> None:
+        unknown = [found for found in self.unclaimed if found.payload is None and found.started]
+        for start in range(0, len(unknown), TOGETHER):
+            some = unknown[start : start + TOGETHER]
+            told = await asyncio.gather(*(provider.inspect(found.handle) for found in some), return_exceptions=True)
+            for found, answer in zip(some, told, strict=True):
+                if isinstance(answer, Found):
+                    payload = answer.payload
+                    self.unclaimed = [replace(f, payload=payload) if f is found else f for f in self.unclaimed]
+                elif not isinstance(answer, Missing):
+                    raise answer
 
     def by_marker(self, marker: str) -> list[Found]:
         return [found for found in self.unclaimed if found.marker == marker and found.started]
@@ -41,6 +65,7 @@ class Hits:
         return next(same, None)
 
     def take(self, found: Iterable[Found]) -> None:
+        """They belong to a job from now on."""
         gone = {f.handle for f in found}
         self.unclaimed = [f for f in self.unclaimed if f.handle not in gone]
 
@@ -50,6 +75,7 @@ class Recoverer:
         self.apply = apply
         self._hits: dict[str, asyncio.Future[Hits | None]] = {}
         self._finding: set[str] = set()
+        self._again: dict[str, int] = {}  # how often a registered job was sent again, by marker
 
     # --- the listing that opens a command -----------------------------------------------------------------------------
 
@@ -81,41 +107,48 @@ class Recoverer:
             hits.unclaimed.append(found)
         return hits
 
-    def claim(
+    async def claim(
         self, connection: str, marker: str, members: Sequence[Member], jobs: Sequence[Job]
-    ) -> dict[str, Found] | None:
-        """Which of the listed jobs are these members, by key; None where more exist than were sent."""
+    ) -> dict[str, Found] | str:
+        """Which of the listed jobs are these members, by key; or why nobody but the user can tell."""
         future = self._hits.get(connection)
         hits = future.result() if future is not None and future.done() else None
         if hits is None:
             return {}
         marked = hits.by_marker(marker)
         if len(marked) > len(members):
-            return None
-        claimed: dict[str, Found] = {}
+            return f"two hits for one marker: {_handles(marked)}"
         if marked and len(members) == 1:
-            if not self._fits(marked[0], jobs[0]):
-                return None
-            claimed[members[0].key] = marked[0]
+            if not _fits(marked[0], jobs[0]):
+                what = f"runs on {marked[0].device} with {marked[0].shots} shots"
+                return f'"{marked[0].handle}" carries the marker, but {what}'
+            claimed = {members[0].key: marked[0]}
         else:
-            for member, job in zip(members, jobs, strict=True):
-                found = hits.by_payload(member.payload, claimed.values())
-                if found is not None and self._fits(found, job):
-                    claimed[member.key] = found
+            claimed = await self._by_payload(connection, hits, members, jobs)
         hits.take(claimed.values())
         return claimed
 
-    def describe(self, connection: str, marker: str) -> str:
-        hits = self._hits[connection].result()
-        return ", ".join(f.handle for f in hits.by_marker(marker)) if hits is not None else ""
+    async def _by_payload(
+        self, connection: str, hits: Hits, members: Sequence[Member], jobs: Sequence[Job]
+    ) -> dict[str, Found]:
+        if hits.unclaimed:
+            await hits.inspect(self.apply.connect(connection))
+        claimed: dict[str, Found] = {}
+        for member, job in zip(members, jobs, strict=True):
+            found = hits.by_payload(member.payload, claimed.values())
+            if found is not None and _fits(found, job):
+                claimed[member.key] = found
+        return claimed
 
-    def _fits(self, found: Found, job: Job) -> bool:
-        """Whether what can be compared agrees; a job that carries our marker on another device is not taken."""
-        fits = found.device in (None, job.target.device) and found.shots in (None, job.shots)
-        if not fits:
-            what = f"runs on {found.device} with {found.shots} shots"
-            self._warn(f'"{found.handle}" carries the marker of "{job.key}", but {what}')
-        return fits
+    def tell_unclaimed(self) -> None:
+        """Jobs of this experiment that no record and no job here knows: somebody may have paid for them in vain."""
+        for connection, future in self._hits.items():
+            hits = future.result() if future.done() else None
+            left = [found.handle for found in hits.unclaimed if found.started] if hits is not None else []
+            if left:
+                listed = ", ".join(left[:SHOWN]) + (f" and {len(left) - SHOWN} more" if len(left) > SHOWN else "")
+                cure = f"qrun import {connection} ID takes one in"
+                self._warn(f"of this experiment {connection} also has {listed}, which no job here is: {cure}")
 
     def _known_handles(self) -> set[Handle]:
         return {a.handle for r in self.apply.store.records for a in r.attempts if a.handle is not None}
@@ -168,8 +201,10 @@ class Recoverer:
         return found
 
     async def _by_id(self, connection: str, name: Name, marker: str) -> None:
-        """Class A': the id was noted before anything was started."""
+        """Class A': the id was noted before anything was started; another machine may have sent the same since."""
         members = self._members(marker)
+        if await self._settled_by_search(connection, marker, members):
+            return
         noted = members[0][1].noted
         if "uploaded" not in noted:
             await self._absent(members)
@@ -185,7 +220,12 @@ class Recoverer:
         wanted = self.apply.pair(name)
         if wanted.job is None:
             await self._absent(members)
+        elif not self.apply.policy.submit:
+            self._hold(marker, "registered, not started: qrun apply starts it")
+        elif self._again.get(marker, 0) >= AGAIN:
+            self._hold(marker, f'the provider has it as "{found.handle}" and does not start it: run again later')
         else:
+            self._again[marker] = self._again.get(marker, 0) + 1
             self.apply.submitter.send(
                 [Step(pair=wanted, action=Action.SUBMIT, reason="registered, not started", attempt=members[0][1].n)]
             )
@@ -217,7 +257,7 @@ class Recoverer:
             return True
         matched = self._matched(members, found)
         if matched is None:
-            await self._uncertain(members, "what carries the marker differs from what was sent: " + _handles(found))
+            await self._uncertain(members, "what carries the marker differs from what was sent: " + _described(found))
         else:
             await self._adopt(connection, members, matched, "marker")
         return True
@@ -275,6 +315,7 @@ class Recoverer:
                 f
                 for f in left
                 if f.device in (None, record.device)
+                and f.shots in (None, self._shots(record))
                 and (f.payload is None or attempt.payload is None or f.payload == attempt.payload)
             ]
             if not same or (len(members) > 1 and same[0].payload is None):
@@ -282,6 +323,11 @@ class Recoverer:
             matched[record.key] = same[0]
             left.remove(same[0])
         return matched
+
+    def _shots(self, record: Record) -> int | None:
+        """As they were sent."""
+        shots = self.apply.store.job(record.key, record.digest).get("shots")
+        return shots if isinstance(shots, int) else None
 
     # --- what comes of it ---------------------------------------------------------------------------------------------
 
@@ -315,6 +361,7 @@ class Recoverer:
                 )
             )
             apply.advance((record.key, record.digest))
+            apply.cleared((record.key, record.digest))
 
     async def _absent(self, members: Sequence[tuple[Record, Attempt]]) -> None:
         await self._reach(members, Phase.ABSENT, None)
@@ -349,6 +396,15 @@ class Recoverer:
         self.apply.emit(
             Searching(experiment=self.apply.experiment, job=record.key, marker=marker, again_in=wait or None)
         )
+
+
+def _fits(found: Found, job: Job) -> bool:
+    """Whether what can be compared agrees; a job that carries our marker on another device is not taken."""
+    return found.device in (None, job.target.device) and found.shots in (None, job.shots)
+
+
+def _described(found: Iterable[Found]) -> str:
+    return ", ".join(f"{f.handle} on {f.device} with {f.shots} shots" for f in found)
 
 
 def _handles(found: Iterable[Found]) -> str:

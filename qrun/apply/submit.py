@@ -9,13 +9,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from qrun.canonical import canonical
 from qrun.clock import stamp
-from qrun.errors import Denied, ManifestError, Missing, ProviderError, Rejected, StoreError, Unavailable, Unexpected
+from qrun.errors import (
+    Denied,
+    ManifestError,
+    Missing,
+    ProviderError,
+    QrunError,
+    Rejected,
+    StoreError,
+    Unavailable,
+    Unexpected,
+)
 from qrun.events import Adopted, Sent, Unclear, Warned
 from qrun.fact import Intended, Noted, Reached
-from qrun.job import Job, rendered
+from qrun.failpoint import failpoint
+from qrun.job import NOTHING, Job, rendered
 from qrun.marks import mark, marker
 from qrun.plan import Step
 from qrun.provider import Found, Prepared, Recovery, Submission
@@ -27,16 +39,21 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True, slots=True)
 class Pen:
-    """A `Sending`: the marks of one submission, and the notes that its steps make durable."""
+    """A `Sending`: the marks of one submission, and the notes that its steps make durable.
+
+    `provided` is what the provider said just before, for the record.
+    """
 
     apply: Apply = field(repr=False)
     marker: str
     mark: str
     noted: Mapping[str, str]
+    provided: Mapping[str, Any] = NOTHING
 
     async def note(self, **facts: str) -> None:
         await self.apply.ledger.commit(Noted(marker=self.marker, facts=facts))
         self.noted = {**self.noted, **facts}
+        failpoint("noted")
 
 
 class Submitter:
@@ -98,12 +115,40 @@ class Submitter:
             return steps
         members = _members(steps, prepared)
         mine = marker(apply.project, apply.experiment, members)
-        remaining = await self._adopt(connection, steps, members, mine)
+        try:
+            remaining = await self._adopt(connection, steps, members, mine)
+        except ProviderError as error:
+            apply.break_off(connection, error)
+            return steps
         if len(remaining) < len(steps) or apply.stopping:
             return remaining
-        pen = Pen(apply=apply, marker=mine, mark=mark(apply.project, apply.experiment), noted=self._noted(steps, mine))
+        pen = Pen(
+            apply=apply,
+            marker=mine,
+            mark=mark(apply.project, apply.experiment),
+            noted=self._noted(steps, mine),
+            provided=self._snapshot(prepared),
+        )
+        failpoint("prepared")
         await apply.ledger.commit(self._intent(prepared, members, mine))
+        failpoint("intended")
+        if provider.capabilities.remote and not await self._published(steps, pen):
+            return ()
         return await self._request(connection, prepared, steps, pen)
+
+    async def _published(self, steps: Sequence[Step], pen: Pen) -> bool:
+        """Whether the intents stand where others see them, if the user has a command for that; else nothing is sent."""
+        try:
+            await self.apply.publication.intents()
+        except StoreError:
+            raise
+        except QrunError as error:
+            await self._absent(steps, pen)
+            self.apply.report(error)
+            for step in steps:
+                self.apply.hold(_name(step), "not sent: what was to be sent could not be published")
+            return False
+        return True
 
     async def _prepare(self, submission: Submission) -> Prepared:
         """Past `good_until` the preparation is made again, so that nothing waits between intent and request."""
@@ -123,6 +168,7 @@ class Submitter:
             self.shots += sum(_job(step).shots or 0 for step in steps)
         try:
             handles = await provider.submit(prepared, pen)
+            failpoint("submitted")
             if len(handles) != len(steps):
                 raise Unexpected(f"{len(steps)} jobs were sent and {len(handles)} answers came")
         except Rejected as error:
@@ -135,17 +181,18 @@ class Submitter:
         except ProviderError as error:
             await self._unclear(steps, pen, error)
             return ()
-        await self._accepted(steps, handles, pen, connection)
+        await self._accepted(prepared, steps, handles, pen)
         return ()
 
-    async def _accepted(self, steps: Sequence[Step], handles: Sequence[Handle], pen: Pen, connection: str) -> None:
+    async def _accepted(self, prepared: Prepared, steps: Sequence[Step], handles: Sequence[Handle], pen: Pen) -> None:
         apply = self.apply
+        connection = prepared.submission.connection
         if apply.connect(connection).capabilities.recover("") is Recovery.LOCAL:
             for step, handle in zip(steps, handles, strict=True):
                 apply.watcher.expect(_name(step), handle)
             return
         facts = [
-            _reached(step, pen.marker, Phase.LIVE, handle=handle, connection=connection)
+            replace(_reached(step, pen.marker, Phase.LIVE, handle=handle, connection=connection), provided=pen.provided)
             for step, handle in zip(steps, handles, strict=True)
         ]
         try:
@@ -153,6 +200,7 @@ class Submitter:
         except StoreError:
             self._rescue(facts)
             raise
+        failpoint("accepted")
         for step, handle in zip(steps, handles, strict=True):
             apply.emit(
                 Sent(
@@ -164,6 +212,12 @@ class Submitter:
                 )
             )
             apply.watcher.watch(_name(step))
+
+    def _snapshot(self, prepared: Prepared) -> Mapping[str, Any]:
+        """What the provider said of the device just before this was sent, kept once for all jobs that met it so."""
+        if prepared.device is None:
+            return {}
+        return {"device": {"snapshot": self.apply.store.keep_snapshot(canonical(prepared.device))}}
 
     def _rescue(self, facts: Sequence[Reached]) -> None:
         """The jobs run and the journal takes no more: their ids go wherever there is room, and to the screen."""
@@ -212,10 +266,10 @@ class Submitter:
         Returns the steps that are still to be sent.
         """
         apply = self.apply
-        hits = apply.recoverer.claim(connection, mine, members, [_job(step) for step in steps])
-        if hits is None:
+        hits = await apply.recoverer.claim(connection, mine, members, [_job(step) for step in steps])
+        if isinstance(hits, str):
             for step, member in zip(steps, members, strict=True):
-                await self._ambiguous(step, member, mine, connection)
+                await self._ambiguous(step, member, mine, connection, hits)
             return ()
         left = []
         for step, member in zip(steps, members, strict=True):
@@ -245,9 +299,8 @@ class Submitter:
         )
         apply.watcher.watch(_name(step))
 
-    async def _ambiguous(self, step: Step, member: Member, mine: str, connection: str) -> None:
+    async def _ambiguous(self, step: Step, member: Member, mine: str, connection: str, words: str) -> None:
         apply = self.apply
-        words = f"two hits for one marker: {apply.recoverer.describe(connection, mine)}"
         await apply.ledger.commit(
             _intended(apply, [step], [member], mine, connection, sent=stamp(apply.clock.now())),
             _reached(step, mine, Phase.UNCERTAIN, message=words),

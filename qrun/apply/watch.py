@@ -11,6 +11,7 @@ from qrun.errors import ProviderError
 from qrun.events import Cancelling, Fetched, Rested, Running, Warned
 from qrun.fact import Fetched as FetchedFact
 from qrun.fact import Reached
+from qrun.failpoint import failpoint
 from qrun.provider import Status
 from qrun.record import Handle, Phase, Record
 
@@ -100,6 +101,7 @@ class Watcher:
 
     def _hear(self, connection: str, live: Live, handle: Handle, status: Status) -> None:
         name = live.names.get(handle)
+        failpoint("heard")
         if name is None:
             return
         if status.error is not None:
@@ -139,6 +141,7 @@ class Watcher:
 
     async def cancel(self, connection: str, handles: Sequence[Handle]) -> None:
         """Ask the provider to cancel; what comes of it is heard by watching."""
+        failpoint("cancelling")
         try:
             answers = await self.apply.connect(connection).cancel(handles)
         except ProviderError as error:
@@ -169,10 +172,12 @@ class Watcher:
 
     async def _settle(self, connection: str, members: Sequence[tuple[Handle, Name, Status]]) -> None:
         """Make the end of some jobs durable, with their outputs where there are any."""
+        failpoint("ended")
         ended = {handle: self._reached(handle, name, status) for handle, name, status in members}
         succeeded = {h: self.apply.record(n) for h, n, _ in members if ended[h].phase is Phase.SUCCEEDED}
         fetched = await self._fetch(connection, succeeded) if succeeded else {}
         await self.apply.ledger.commit(*ended.values(), *[f for f in fetched.values() if isinstance(f, FetchedFact)])
+        failpoint("settled")
         for handle, name, status in members:
             fact = ended[handle]
             self._told.discard((handle, "running"))

@@ -23,7 +23,7 @@ from qrun.store.disk import Disk
 from qrun.store.journal import header_line
 from qrun.store.lines import POINTER, REPAIR, encoded, seal, split, told
 from qrun.store.lock import Header, Lock, Name
-from qrun.store.paths import LOCK, OURS, PRIVATE, PROGRAMS, RECORD, experiment_folder, run_folder
+from qrun.store.paths import LOCK, OURS, PRIVATE, PROGRAMS, RECORD, SNAPSHOTS, experiment_folder, run_folder
 from qrun.store.records import Page
 from qrun.store.view import RESULTS
 
@@ -210,6 +210,16 @@ def _output(disk: Disk, experiment: str, record: Record, output: Output, page: P
 
 def _programs(disk: Disk, experiment: str, found: dict[Name, Page], findings: Findings) -> None:
     folder = f"{experiment_folder(experiment)}/{PROGRAMS}"
+    kept = {name.partition(".")[0] for name in _named_by_hash(disk, folder, "the program that was sent", findings)}
+    lost = {str(p.get("sha256", ""))[:12] for page in found.values() for p in page.job.get("program", ())} - kept
+    for name in sorted(lost):
+        findings.notes.append(Problem(file=f"{folder}/{name}.*", message="is not here", hint="git checkout brings it"))
+    folder = f"{experiment_folder(experiment)}/{SNAPSHOTS}"
+    _named_by_hash(disk, folder, "what the provider said of the device", findings)
+
+
+def _named_by_hash(disk: Disk, folder: str, what: str, findings: Findings) -> list[str]:
+    """The files of a folder whose names begin with the hash of their content; what differs is found."""
     here = sorted(disk.list(folder))
     for name in here:
         if ".damaged-" in name:
@@ -218,13 +228,10 @@ def _programs(disk: Disk, experiment: str, found: dict[Name, Page], findings: Fi
         if data is None or data.startswith(POINTER):
             findings.notes.append(_unpulled(f"{folder}/{name}"))
         elif not sha256(data).hexdigest().startswith(name.partition(".")[0]):
-            words = "is not the program that was sent: its hash differs from its name"
+            words = f"is not {what}: its hash differs from its name"
             hint = "git checkout brings back what was committed"
             findings.problems.append(Problem(file=f"{folder}/{name}", message=words, hint=hint))
-    kept = {name.partition(".")[0] for name in here}
-    lost = {str(p.get("sha256", ""))[:12] for page in found.values() for p in page.job.get("program", ())} - kept
-    for name in sorted(lost):
-        findings.notes.append(Problem(file=f"{folder}/{name}.*", message="is not here", hint="git checkout brings it"))
+    return here
 
 
 def _journal(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from qrun.store.disk import Disk
-from qrun.store.paths import IGNORE, NOTHING, PRIVATE, PROGRAMS, RESULTS, TEMPORARY
+from qrun.store.paths import IGNORE, NOTHING, PRIVATE, RESULTS, TEMPORARY
 
 READ_ONLY = 0o444
 
@@ -25,7 +25,7 @@ class Files:
         self._private = f"{folder}/{PRIVATE}"
         self._scratch = f"{self._private}/{TEMPORARY}"
         self._made = 0
-        self._unsynced: list[str] = []  # programs that are in place and not synced yet
+        self._unsynced: list[str] = []  # kept files that are in place and not synced yet
         self._changed: set[str] = set()  # folders whose names are not synced yet
 
     def make_folders(self) -> None:
@@ -66,7 +66,7 @@ class Files:
             self._changed.add(folder)
         self._settle_names()
 
-    def keep_program(self, path: str, data: bytes) -> None:
+    def keep(self, path: str, data: bytes) -> None:
         """Keep a file whose name tells its content; durable after the next `settle`."""
         found = self.disk.lstat(path)
         if found is not None and found.regular and found.size == len(data):
@@ -74,15 +74,15 @@ class Files:
         if found is not None:
             self.set_aside(path)
         temporary = self._temporary(data, READ_ONLY)
-        self._make(f"{self.folder}/{PROGRAMS}")
+        self._make(path.rpartition("/")[0])
         self.disk.rename(temporary, path)
         self._unsynced.append(path)
 
     def settle(self) -> None:
-        """Make all programs durable that were kept."""
+        """Make durable all that was kept."""
         if self._unsynced:
             self.disk.fsync_all(self._unsynced)
-            self._changed.add(f"{self.folder}/{PROGRAMS}")
+            self._changed.update(path.rpartition("/")[0] for path in self._unsynced)
             self._settle_names()
             self._unsynced.clear()
 

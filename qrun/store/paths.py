@@ -12,6 +12,7 @@ RESULTS: Final = "results"
 LOCK: Final = "qrun.lock"
 RECORD: Final = "record.json"
 PROGRAMS: Final = "programs"
+SNAPSHOTS: Final = "devices"
 PRIVATE: Final = ".qrun"
 TEMPORARY: Final = "tmp"  # below PRIVATE
 IGNORE: Final = ".gitignore"
@@ -22,7 +23,7 @@ LONGEST: Final = 80
 UNSAFE: Final = re.compile(r"[^A-Za-z0-9._=,+-]+")
 DEVICES: Final = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")  # names that Windows keeps for itself
 DERIVED: Final = frozenset({"results.json"})
-OURS: Final = frozenset({PROGRAMS, "submissions", LOCK})
+OURS: Final = frozenset({PROGRAMS, SNAPSHOTS, "submissions", LOCK})
 PLAIN: Final = re.compile(r"[a-z0-9]([a-z0-9._=,+-]{0,78}[a-z0-9_=,+])?")
 HASHED: Final = re.compile(r".*-[0-9a-f]{8}")
 
@@ -54,6 +55,11 @@ def run_folder(key: str, digest: str) -> str:
 
 def program_file(sha: str, suffix: str) -> str:
     return f"{PROGRAMS}/{sha[:12]}.{suffix}"
+
+
+def snapshot_file(sha: str) -> str:
+    """What a provider said of a device when a job was sent; each state of a device once."""
+    return f"{SNAPSHOTS}/{sha[:12]}.json"
 
 
 def output_file(attempt: int, name: str) -> str:

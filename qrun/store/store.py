@@ -21,6 +21,7 @@ from qrun.canonical import canonical
 from qrun.clock import Clock
 from qrun.errors import Problem, StoreError
 from qrun.fact import WORD_OF, Fact, Fetched, Intended, Labelled, Noted, Reached, Renamed, Taken, fold
+from qrun.failpoint import failpoint
 from qrun.job import Program
 from qrun.record import Output, Record, union
 from qrun.store import lock as locks
@@ -32,7 +33,7 @@ from qrun.store.journal import Journal
 from qrun.store.lines import POINTER, VERSION, encoded, told
 from qrun.store.lock import Line, Name
 from qrun.store.mutex import Mutex
-from qrun.store.paths import PRIVATE, experiment_folder, output_file, program_file, run_folder
+from qrun.store.paths import PRIVATE, experiment_folder, output_file, program_file, run_folder, snapshot_file
 from qrun.store.records import Details, Page
 from qrun.store.view import RESULTS, View
 
@@ -195,7 +196,14 @@ class Store(View):
     @_whole
     def keep_program(self, program: Program, data: bytes) -> None:
         """Keep the bytes that will be sent, once; durable before the next fact that is noted."""
-        self.files.keep_program(f"{self.folder}/{program_file(program.sha256, program.suffix)}", data)
+        self.files.keep(f"{self.folder}/{program_file(program.sha256, program.suffix)}", data)
+
+    @_whole
+    def keep_snapshot(self, data: bytes) -> str:
+        """Keep what a provider says of a device, each content once, and give its SHA-256; durable as a program is."""
+        sha = sha256(data).hexdigest()
+        self.files.keep(f"{self.folder}/{snapshot_file(sha)}", data)
+        return sha
 
     @_whole
     def keep_output(self, key: str, digest: str, attempt: int, name: str, data: bytes) -> Output:
@@ -254,16 +262,18 @@ class Store(View):
     # --- publishing ---------------------------------------------------------------------------------------------------
 
     @_whole
-    def publish(self, *, rest: bool) -> None:
-        """Bring the record files and the lock up to the facts. A running command does so at its pace; with `rest` all
-        is written and the journal emptied. Where nothing is new, no byte changes.
+    def publish(self, *, rest: bool, now: bool = False) -> None:
+        """Bring the record files and the lock up to the facts. A running command does so at its pace, or `now`; with
+        `rest` all is written and the journal emptied. Where nothing is new, no byte changes.
         """
-        if not rest and (not self._lines or self.clock.monotonic() < self._not_before):
+        if not rest and (not self._lines or (not now and self.clock.monotonic() < self._not_before)):
             return
         start = self.clock.monotonic()
         self._take_in()
         self._write_pages()
+        failpoint("paged")
         self._write_lock()
+        failpoint("locked")
         if rest:
             self.files.settle()
             self._journal_writer.clear()
