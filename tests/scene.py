@@ -8,6 +8,7 @@ from typing import Any
 
 from qrun.apply import Apply, Outcome
 from qrun.apply.publication import Command
+from qrun.apply.submit import Limits
 from qrun.events import Event
 from qrun.job import Conduct, Job, Program, Target, digests
 from qrun.plan import Policy
@@ -56,6 +57,7 @@ class Scene:
         self.shelf = Shelf()
         self.events: list[Event] = []
         self.publish: Command | None = None
+        self.limits = Limits()
 
     def loop(self, policy: Policy | None = None) -> Apply:
         provider = MemoryProvider(self.cloud)
@@ -68,6 +70,7 @@ class Scene:
             emit=self.events.append,
             clock=self.clock,
             publish=self.publish,
+            limits=lambda connection: self.limits,
         )
 
     def apply(self, *jobs: Job, policy: Policy | None = None) -> Outcome:

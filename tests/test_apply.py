@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from qrun.apply.submit import Limits
 from qrun.budget import Budget
 from qrun.errors import BudgetError, SettingsError, StoreError
-from qrun.events import Absent, Adopted, Held, Refused, Relabelled, Renamed, Rested, Warned
+from qrun.events import Absent, Adopted, Event, Held, Refused, Relabelled, Renamed, Rested, Warned
 from qrun.job import Conduct
 from qrun.plan import Policy
 from qrun.provider import Recovery
 from qrun.record import Phase
+from tests.cloud import WORDS
 from tests.scene import Scene, job
 
 SEARCHABLE = [Recovery.SEARCH, Recovery.KEY]
@@ -524,3 +528,51 @@ def test_a_full_disk_after_acceptance_rescues_the_id() -> None:
     assert [event.message for event in scene.told(Warned)] == [
         f'"j1" runs with the marker {marker}, and could only be written to qrun-errored-test.json'
     ]
+
+
+def test_no_more_jobs_are_unfinished_than_the_connection_may_have() -> None:
+    scene = Scene()
+    scene.limits = Limits(live=2)
+    most = 0
+
+    def count(event: object) -> None:
+        nonlocal most
+        unfinished = [r for r in scene.cloud.runs if not WORDS[scene.cloud.word(r)].final]
+        most = max(most, len(unfinished))
+
+    scene.events = Told(count)
+    scene.apply(*[job(f"j{n}", shots=n + 1, conduct=Conduct(attempts=2)) for n in range(7)])
+
+    assert most == 2
+    assert set(scene.phases().values()) == {Phase.SUCCEEDED}
+
+
+def test_without_waiting_what_has_no_room_is_held() -> None:
+    scene = Scene()
+    scene.limits = Limits(live=2)
+
+    outcome = scene.apply(*[job(f"j{n}", shots=n + 1) for n in range(3)], policy=Policy(wait=False))
+
+    assert outcome.held == {"j2": "2 jobs are unfinished, and max_live is 2: run again later"}
+
+
+def test_without_waiting_a_provider_that_does_not_answer_ends_the_command() -> None:
+    scene = Scene(faults={"sweep": [None, "unavailable"]}, duration=600)
+    scene.apply(job("a"), policy=Policy(wait=False))
+
+    outcome = scene.apply(job("a"), policy=Policy(wait=False))
+
+    assert [str(error) for error in outcome.errors] == ["502 from a proxy"]
+    assert scene.phases() == {"a": Phase.LIVE}
+
+
+class Told(list[Event]):
+    """Events, with somebody who looks up at each."""
+
+    def __init__(self, look: Callable[[Event], None]) -> None:
+        super().__init__()
+        self.look = look
+
+    def append(self, event: Event) -> None:
+        super().append(event)
+        self.look(event)

@@ -14,7 +14,7 @@ from typing import Any
 from qrun.apply.ledger import Ledger, Store
 from qrun.apply.publication import Command, Publication
 from qrun.apply.recover import Recoverer
-from qrun.apply.submit import Submitter
+from qrun.apply.submit import Limits, Submitter
 from qrun.apply.watch import Watcher, container
 from qrun.clock import Clock
 from qrun.errors import BudgetError, ProviderError, QrunError, SettingsError, StoreError
@@ -55,8 +55,9 @@ class Outcome:
 
 
 class Apply:
-    """One experiment. `connect` gives the provider of a connection (the same object each time); `content` the bytes of
-    a program as planned; `origin` goes into the records (manifest, commit, dirty, qrun version).
+    """One experiment. `connect` gives the provider of a connection (the same object each time), `limits` what it may
+    take; `content` the bytes of a program as planned; `origin` goes into the records (manifest, commit, dirty, qrun
+    version).
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Apply:
         emit: Emit,
         clock: Clock | None = None,
         origin: Mapping[str, Any] | None = None,
-        in_flight: int = 32,
+        limits: Callable[[str], Limits] = lambda _: Limits(),
         spent: tuple[int, int] = (0, 0),
         publish: Command | None = None,
     ) -> None:
@@ -85,7 +86,7 @@ class Apply:
         self.emit = emit
         self.clock = clock or Clock()
         self.origin = dict(origin or {})
-        self.in_flight = in_flight
+        self.limits = limits
         self.experiment = store.records.experiment
         self.project = store.records.project or ""
         self.outcome = Outcome()
@@ -146,6 +147,7 @@ class Apply:
         if self.outcome.stopped is None:
             self.outcome.stopped = reason
         self.watcher.stop()
+        self.submitter.make_room()
         for task in self._patient:
             task.cancel()
 
@@ -346,6 +348,7 @@ class Apply:
         if name in self._rested:
             return
         self._rested.add(name)
+        self.submitter.make_room()
         if self._parked:
             self._unpark(("key", name[0]))
             self._unpark(("name", name))
@@ -369,6 +372,7 @@ class Apply:
 
         What succeeded is not fetched or run again in this command, also where its outputs did not come.
         """
+        self.submitter.make_room()
         if self._parked:
             self._unpark(("marker", marker))
         step = self._step(name)

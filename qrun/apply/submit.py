@@ -37,6 +37,14 @@ if TYPE_CHECKING:
     from qrun.apply.loop import Apply, Name
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What one connection takes: submissions at a time, and jobs that are sent and not finished."""
+
+    in_flight: int = 32
+    live: int | None = None
+
+
 @dataclass(kw_only=True, slots=True)
 class Pen:
     """A `Sending`: the marks of one submission, and the notes that its steps make durable.
@@ -64,6 +72,8 @@ class Submitter:
         self.sent = 0
         self.shots = 0
         self._slots: dict[str, asyncio.Semaphore] = {}
+        self._sending: dict[str, int] = {}  # jobs between the queue and their handle, by connection
+        self._room = asyncio.Event()
 
     def send(self, group: Sequence[Step]) -> None:
         """Send a group of steps that may share a submission, packed as the provider wants them."""
@@ -89,11 +99,38 @@ class Submitter:
         return connection in self.apply.broken or self.apply.stopping
 
     async def _send(self, connection: str, steps: Sequence[Step]) -> None:
-        slot = self._slots.setdefault(connection, asyncio.Semaphore(self.apply.in_flight))
+        slot = self._slots.setdefault(connection, asyncio.Semaphore(self.apply.limits(connection).in_flight))
         async with slot:
-            left = steps
-            while left and not self._withheld(left, connection):
-                left = await self._send_once(connection, left)
+            if not await self._has_room(connection, steps):
+                return
+            try:
+                left = steps
+                while left and not self._withheld(left, connection):
+                    left = await self._send_once(connection, left)
+            finally:
+                self._sending[connection] -= len(steps)
+
+    async def _has_room(self, connection: str, steps: Sequence[Step]) -> bool:
+        """Wait until the connection may have so many more unfinished jobs; one submission always fits alone."""
+        most = self.apply.limits(connection).live
+        while most is not None and not self.apply.stopping:
+            there = self.apply.watcher.count(connection) + self._sending.get(connection, 0)
+            if there == 0 or there + len(steps) <= most:
+                break
+            if not self.apply.policy.wait:
+                for step in steps:
+                    self.apply.hold(
+                        _name(step), f"{there} jobs are unfinished, and max_live is {most}: run again later"
+                    )
+                return False
+            self._room.clear()
+            await self._room.wait()
+        self._sending[connection] = self._sending.get(connection, 0) + len(steps)
+        return True
+
+    def make_room(self) -> None:
+        """A job came to rest, or the command stops: whoever waits may look again."""
+        self._room.set()
 
     async def _send_once(self, connection: str, steps: Sequence[Step]) -> Sequence[Step]:
         """Send these together. Returns those that are to be sent anew, because others of them were refused."""

@@ -57,6 +57,11 @@ class Watcher:
         for task in self._watching_now.values():
             task.cancel()
 
+    def count(self, connection: str) -> int:
+        """How many jobs of this connection are sent and not finished, as far as this command knows."""
+        live = self._live.get(connection)
+        return len(live.names) if live is not None else 0
+
     def left(self) -> list[str]:
         """The keys of the jobs that still run."""
         return sorted(self._left | {name[0] for live in self._live.values() for name in live.names.values()})
@@ -87,6 +92,8 @@ class Watcher:
         try:
             async for handle, status in self.apply.connect(connection).watch(live):
                 self._hear(connection, live, handle, status)
+                if isinstance(status.error, ProviderError) and not self._waits(connection):
+                    raise status.error
                 if not live.names:
                     break
         except ProviderError as error:

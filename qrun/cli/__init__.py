@@ -123,11 +123,19 @@ def _flush(state: State) -> None:
     context_settings={"auto_envvar_prefix": "QRUN", "help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, prog_name="qrun", message="%(prog)s %(version)s", allow_from_autoenv=False)
-def cli() -> None:
+@click.option("--failpoint", hidden=True, help="For tests: end as if killed at this place.")
+def cli(failpoint: str | None) -> None:
     """A declarative runner for quantum jobs: manifests say which jobs should have been run, qrun runs what is missing.
 
     Every option can be given by an environment variable: --parallel of apply is QRUN_APPLY_PARALLEL.
     """
+    if failpoint is not None:
+        from qrun.failpoint import arm
+
+        try:
+            arm(failpoint)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
 
 
 def _open_streams() -> None:

@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from qrun.apply import Apply, Outcome
+from qrun.apply.submit import Limits
 from qrun.cli.exits import INTERRUPTED
 from qrun.cli.out import mute, tell
 from qrun.connection import Access, Connection
@@ -94,9 +95,15 @@ class Course:
             policy=work.policy,
             emit=self.emit,
             origin={"manifest": work.proposal.experiment.path, **self.origin},
-            in_flight=self.parallel or IN_FLIGHT,
+            limits=self._limits,
             spent=self.spent,
         )
+
+    def _limits(self, connection: str) -> Limits:
+        known = self.connections.get(connection)
+        settings = known.settings if known is not None else {}
+        in_flight = self.parallel or settings.get("max_in_flight", IN_FLIGHT)
+        return Limits(in_flight=in_flight, live=settings.get("max_live"))
 
 
 def _connection(step: Step) -> str:

@@ -24,6 +24,7 @@ from qrun.clock import Clock
 from qrun.errors import QrunError, SettingsError, StoreError, UsageError
 from qrun.events import Event, Started, Summary, Version, Warned
 from qrun.events import to_json as event_json
+from qrun.failpoint import failpoint
 from qrun.manifest import content
 from qrun.plan import Action, Policy
 from qrun.record import Phase
@@ -144,6 +145,7 @@ def carry_out(
 def prepared(stack: ExitStack, reading: Reading, orders: Orders) -> list[Work]:
     """Each experiment's results opened for writing, in the order of their names, and what is to be done there."""
     settings = reading.settings
+    failpoint("start")
     chosen = [e for e in reading.experiments if orders.only is None or orders.only.get(e.name)]
     check_moved(settings, chosen)
     held = held_elsewhere(settings, chosen)
@@ -160,6 +162,7 @@ def prepared(stack: ExitStack, reading: Reading, orders: Orders) -> list[Work]:
             )
         )
         policy = orders.policy_for(experiment, settings)
+        failpoint("opened")
         proposal = propose(experiment, store, policy, Clock().now(), held=held.get(experiment.name))
         works.append(Work(store=store, policy=policy, proposal=proposal))
     return works
