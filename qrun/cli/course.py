@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from qrun.apply import Apply, Outcome
+from qrun.apply.publication import Command
 from qrun.apply.submit import Limits
 from qrun.cli.exits import INTERRUPTED
 from qrun.cli.out import mute, tell
@@ -60,23 +61,26 @@ class Course:
     """How the loops of one command run. `origin` goes into the records, with each experiment's manifest."""
 
     connections: Mapping[str, Connection]
+    access: Access
     content: Callable[[Program], bytes]
     emit: Emit
     origin: Mapping[str, Any]
     parallel: int | None = None
     timeout: float | None = None
     spent: tuple[int, int] = (0, 0)
+    publish: Command | None = None
 
     def run(self, works: Sequence[Work]) -> None:
         """Each work gets its outcome or its error; an error of one leaves the others alone."""
         asyncio.run(self._run(works))
 
     async def _run(self, works: Sequence[Work]) -> None:
-        connect = Connections(known=self.connections, parallel=self.parallel)
+        connect = Connections(known=self.connections, access=self.access, parallel=self.parallel)
+        publish = one_at_a_time(self.publish)
         for work in works:
             for name in sorted({_connection(step) for step in work.proposal.steps if not step.rests}):
                 connect(name)  # what is wrong with a connection's settings shows before anything is sent
-        loops = [self._loop(work, connect) for work in works]
+        loops = [self._loop(work, connect, publish) for work in works]
         try:
             with _signals(loops), _limit(loops, self.timeout):
                 runs = [loop.run(work.proposal.jobs) for loop, work in zip(loops, works, strict=True)]
@@ -86,7 +90,7 @@ class Course:
         for work, end in zip(works, ended, strict=True):
             _note(work, end)
 
-    def _loop(self, work: Work, connect: Connections) -> Apply:
+    def _loop(self, work: Work, connect: Connections, publish: Command | None) -> Apply:
         return Apply(
             store=work.store,
             connect=connect,
@@ -97,6 +101,7 @@ class Course:
             origin={"manifest": work.proposal.experiment.path, **self.origin},
             limits=self._limits,
             spent=self.spent,
+            publish=publish,
         )
 
     def _limits(self, connection: str) -> Limits:
@@ -104,6 +109,19 @@ class Course:
         settings = known.settings if known is not None else {}
         in_flight = self.parallel or settings.get("max_in_flight", IN_FLIGHT)
         return Limits(in_flight=in_flight, live=settings.get("max_live"))
+
+
+def one_at_a_time(command: Command | None) -> Command | None:
+    """Several experiments share one command, and it cannot run beside itself."""
+    if command is None:
+        return None
+    turn = asyncio.Lock()
+
+    async def run() -> None:
+        async with turn:
+            await command()
+
+    return run
 
 
 def _connection(step: Step) -> str:

@@ -306,16 +306,20 @@ def take(works: Sequence[Work], reading: Reading, orders: Orders, emit: Callable
             _tidy(work)
             emit(Started(experiment=work.name, steps=0, resting=len(work.proposal.jobs)))
     if busy:
+        from qrun.cli.access import access
         from qrun.cli.course import Course
+        from qrun.cli.publish import publisher
 
         course = Course(
             connections=reading.settings.connections,
+            access=access(reading.settings),
             content=lambda program: content(reading.settings.root, program),
             emit=emit,
             origin=_origin(busy, reading),
             parallel=orders.parallel,
             timeout=orders.timeout,
             spent=_spent(reading),
+            publish=publisher(reading.settings),
         )
         course.run(busy)
     for work in works:
