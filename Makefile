@@ -11,7 +11,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ENSURE = $(PYTHON) -c 'import sys; v = sys.version_info; \
 	sys.exit(0 if v >= (3, 11) else f"qrun needs Python 3.11 or newer, this is {v[0]}.{v[1]}: make PYTHON=python3.12 $(MAKECMDGOALS)")'
 
-.PHONY: help demo test quick lint test-aer test-pulser kill-sweep bench clean
+.PHONY: help demo test quick lint test-aer test-pulser official kill-sweep bench bench-oqtopus clean
 
 help:
 	@echo "make demo         run specs/bell.yaml on the embedded simulator (no account, no network after set-up)"
@@ -19,8 +19,10 @@ help:
 	@echo "make quick        the tests without the slow ones"
 	@echo "make test-aer     the tests of the extra 'aer' (qiskit-aer), in an environment of their own"
 	@echo "make test-pulser  the tests of the extra 'pulser' (pulser-simulation), in an environment of their own"
+	@echo "make official     the official OQTOPUS clients against the emulator, in an environment of their own"
 	@echo "make kill-sweep   SIGKILL at every system call of an apply (minutes; needs strace)"
 	@echo "make bench        the benchmarks, as ratios measured side by side"
+	@echo "make bench-oqtopus  a thousand jobs by qrun and by the official clients, on one emulator"
 	@echo "make clean        remove the environments and caches"
 
 demo: $(VENV)/.core
@@ -45,6 +47,10 @@ test-pulser:
 	$(MAKE) VENV=.venv-pulser .venv-pulser/.pulser
 	.venv-pulser/bin/python -m pytest tests/test_local_pulser.py
 
+official:
+	$(MAKE) VENV=.venv-official .venv-official/.official
+	.venv-official/bin/python -m pytest tests/official
+
 kill-sweep: $(VENV)/.test
 	KILLS=all $(BIN)/python -m pytest tests/test_kill.py
 
@@ -52,8 +58,12 @@ bench:
 	$(MAKE) VENV=.venv-bench .venv-bench/.bench
 	.venv-bench/bin/python -m benchmarks
 
+bench-oqtopus:
+	$(MAKE) VENV=.venv-official .venv-official/.official
+	.venv-official/bin/python -m benchmarks.oqtopus
+
 clean:
-	rm -rf .venv .venv-aer .venv-pulser .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-aer .venv-pulser .venv-official .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # A stamp names the set that is installed; a larger set serves a smaller one, so `make demo` after `make test` is free.
 $(VENV)/bin/python:
@@ -81,3 +91,6 @@ $(VENV)/.bench: requirements/bench.txt pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.pulser: requirements/pulser.txt pyproject.toml | $(VENV)/bin/python
 	$(call install,pulser,$@)
+
+$(VENV)/.official: requirements/official.txt pyproject.toml | $(VENV)/bin/python
+	$(call install,official,$@)

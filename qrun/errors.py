@@ -108,7 +108,10 @@ class BudgetError(QrunError):
 
 
 class ProviderError(QrunError):
-    """`provider_code` and `words` are the provider's own, unchanged (renderers make them safe to show)."""
+    """`provider_code` and `words` are the provider's own, unchanged (renderers make them safe to show).
+
+    `status` is the number of the HTTP answer that says so, None where there was none.
+    """
 
     code = "provider"
 
@@ -118,16 +121,25 @@ class ProviderError(QrunError):
         hint: str | None = None,
         provider_code: str | None = None,
         words: str | None = None,
+        status: int | None = None,
     ) -> None:
         super().__init__(*problems, hint=hint)
         self.provider_code = provider_code
         self.words = words
+        self.status = status
 
 
 class Unavailable(ProviderError):
-    """Nothing reached the provider, or a question stayed unanswered: ask again later."""
+    """Nothing reached the provider, or a question stayed unanswered: ask again later.
+
+    `retry_after` is how many seconds the provider, or our own care for it, wants to be left alone.
+    """
 
     code = "unavailable"
+
+    def __init__(self, *problems: Problem | str, retry_after: float | None = None, **rest: Any) -> None:
+        super().__init__(*problems, **rest)
+        self.retry_after = retry_after
 
 
 class Denied(ProviderError):

@@ -252,7 +252,7 @@ def _clear_up(pair: Pair, can: Capabilities, policy: Policy, now: float) -> Step
             return _submit(pair, policy, last.n, reason="interrupted")
         case Recovery.KEY if pair.job is not None and policy.submit:
             return step(Action.SUBMIT, "interrupted; the provider knows our key")
-        case Recovery.ID_FIRST if "uploaded" not in last.noted and last.phase is Phase.INTENT:
+        case Recovery.ID_FIRST if not last.noted.get("uploaded") and last.phase is Phase.INTENT:
             return step(Action.FIND, "interrupted before it was started")
         case Recovery.NOTHING:
             return step(Action.HOLD, "outcome unknown, and the provider cannot be searched: qrun resolve")

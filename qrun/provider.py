@@ -164,7 +164,8 @@ class Recalled:
     """A job as the provider gives it back: what a manifest would say of it.
 
     `fields` holds `device`, `kind` and, where there are any, `shots`, `params`, `observable`, `options`, `tags`,
-    `description`; `programs` the bytes that were sent, in order, each with a file name of ours.
+    `description`: one that is left out is empty there, None stands where the provider cannot tell. `programs` are the
+    bytes that were sent, in order, each with a file name of ours.
     """
 
     found: Found
@@ -228,8 +229,20 @@ class Device:
     facts: Mapping[str, Any] = NOTHING
 
 
+class Containers(Protocol):
+    """What a provider offers besides whose submissions hold several jobs (`capabilities.members` above 1)."""
+
+    def alike(self, job: Job, other: Mapping[str, Any]) -> bool: ...  # may it stand in one container with `other`?
+    async def opened(self, container: Handle) -> bool: ...  # whether more jobs may join
+    async def close(self, container: Handle) -> None: ...  # twice is no error
+
+
 class Provider(Protocol):
-    """One configured connection. All but `pack` and `read` may raise ProviderError; only `submit` costs money."""
+    """One configured connection. All but `pack` and `read` may raise ProviderError; only `submit` costs money.
+
+    `read` makes the normal form of DESIGN §6; `raw` holds what was downloaded by name, and the programs that were sent
+    by their SHA-256.
+    """
 
     @property
     def capabilities(self) -> Capabilities: ...

@@ -14,7 +14,7 @@ from typing import Any
 from qrun.canonical import digest
 from qrun.clock import Clock, stamp
 from qrun.errors import Denied, Missing, Rejected, Unavailable, Uncertain, Unexpected
-from qrun.job import Job, rendered
+from qrun.job import NOTHING, Job, rendered
 from qrun.provider import (
     Capabilities,
     Device,
@@ -64,6 +64,9 @@ class Run:
     tags: tuple[str, ...] = ()
     fetches: int = 0
     cancelled: bool = False
+    fields: Mapping[str, Any] = field(default_factory=dict)  # what `recall` gives back beside device, kind, shots, tags
+    programs: tuple[tuple[str, bytes], ...] = ()
+    log: bytes = b"started\nended\n"
 
 
 @dataclass(kw_only=True)
@@ -84,6 +87,7 @@ class Cloud:
     relabels: bool = True
     lists_payloads: bool = True  # False: only `inspect` gives them
     device: Mapping[str, Any] | None = None  # what it says of its device when a job is prepared
+    devices: list[Device] = field(default_factory=lambda: [Device(device="qpu", status="online", qubits=5)])
     pace: float = 1.0  # seconds between two sweeps
     kill_at: int | None = None  # the process dies when it makes this request, counted from now
 
@@ -110,7 +114,18 @@ class Cloud:
         age = self.clock.now() - run.created
         return "QUEUED" if age < self.duration / 3 else "RUNNING" if age < self.duration else self.outcome(run)
 
-    def start(self, job: Job, payload: str, marker: str, mark: str, *, id: str, started: bool = True) -> Run:  # noqa: A002
+    def start(
+        self,
+        job: Job,
+        payload: str,
+        marker: str,
+        mark: str,
+        *,
+        id: str,  # noqa: A002
+        started: bool = True,
+        programs: Mapping[str, bytes] = NOTHING,
+    ) -> Run:
+        fields = {"params": dict(job.params), "options": dict(job.options)}
         run = Run(
             id=id,
             marker=marker,
@@ -122,6 +137,8 @@ class Cloud:
             created=self.clock.now(),
             started=started,
             tags=job.tags,
+            fields={name: value for name, value in fields.items() if value},
+            programs=tuple(("program.qasm", programs[p.sha256]) for p in job.programs if p.sha256 in programs),
         )
         self.runs.append(run)
         return run
@@ -151,13 +168,14 @@ class MemoryProvider:
                 raise Denied("the token has expired", hint="log in again")
             case "unavailable":
                 raise Unavailable("no route to the cloud")
+            case "come back":
+                raise Unavailable("the server asks to wait 3 h", retry_after=10800.0)
         payloads = tuple(payload(job) for job in submission.jobs)
         return Prepared(submission=submission, payloads=payloads, body=None, device=self.cloud.device)
 
     async def submit(self, prepared: Prepared, sending: Sending) -> Sequence[Handle]:
-        jobs = prepared.submission.jobs
         if self.cloud.recovery is Recovery.ID_FIRST:
-            return [await self._register_then_start(jobs[0], prepared.payloads[0], sending)]
+            return [await self._register_then_start(prepared.submission, prepared.payloads[0], sending)]
         fault = self.cloud.fault("submit")
         await asyncio.sleep(0.01)
         match fault:
@@ -176,34 +194,37 @@ class MemoryProvider:
             known = [run for run in self.cloud.runs if run.marker == sending.marker]
             if known:
                 return [Handle(run.id) for run in known]
-        handles = self._start(jobs, prepared.payloads, sending)
+        handles = self._start(prepared.submission, prepared.payloads, sending)
         match fault:
             case "answer lost":
                 raise Uncertain("the answer was lost")
             case "killed after":
                 raise Killed
             case "replayed":
-                self._start(jobs, prepared.payloads, sending)
+                self._start(prepared.submission, prepared.payloads, sending)
                 raise Uncertain("the answer was lost")
             case "strange answer":
                 raise Unexpected('the answer has no "id"')
         return handles
 
-    def _start(self, jobs: Sequence[Job], payloads: Sequence[str], sending: Sending) -> list[Handle]:
+    def _start(self, submission: Submission, payloads: Sequence[str], sending: Sending) -> list[Handle]:
+        jobs, programs = submission.jobs, submission.programs
         batch = len(self.cloud.runs) + 1
         ids = [f"j{batch}"] if len(jobs) == 1 else [f"b{batch}/{i}" for i in range(len(jobs))]
         hidden = self.cloud.recovery in (Recovery.NOTHING, Recovery.COUNT)
         for job, sent, id in zip(jobs, payloads, ids, strict=True):  # noqa: A001
-            self.cloud.start(job, sent, "" if hidden else sending.marker, sending.mark, id=id)
+            marker = "" if hidden else sending.marker
+            self.cloud.start(job, sent, marker, sending.mark, id=id, programs=programs)
         return [Handle(id) for id in ids]  # noqa: A001
 
-    async def _register_then_start(self, job: Job, sent: str, sending: Sending) -> Handle:
+    async def _register_then_start(self, submission: Submission, sent: str, sending: Sending) -> Handle:
         """OQTOPUS's way: the id comes first and costs nothing."""
         id = sending.noted.get("job_id", "") if "uploaded" in sending.noted else ""  # noqa: A001
         if not id:
             self._step("register")
             id = f"j{len(self.cloud.runs) + 1}"  # noqa: A001
-            self.cloud.start(job, sent, sending.marker, sending.mark, id=id, started=False)
+            [job], programs = submission.jobs, submission.programs
+            self.cloud.start(job, sent, sending.marker, sending.mark, id=id, started=False, programs=programs)
             await sending.note(job_id=id)
             self._step("upload")
             await sending.note(uploaded="yes")
@@ -333,15 +354,19 @@ class MemoryProvider:
     async def recall(self, handle: Handle) -> Recalled:
         self.cloud.fault("recall")
         run = self.cloud.find(handle)
-        fields = {"device": run.device, "kind": "sampling", "shots": run.shots, "tags": list(run.tags)}
-        return Recalled(found=self._found(run), fields=fields)
+        fields = {"device": run.device, "kind": "sampling", "shots": run.shots, "tags": list(run.tags), **run.fields}
+        return Recalled(found=self._found(run), fields=fields, programs=run.programs)
 
     async def logs(self, handle: Handle) -> AsyncIterator[Log]:
         self.cloud.fault("logs")
-        yield Log(name=f"{self.cloud.find(handle).id}.log", data=b"started\nended\n")
+        run = self.cloud.find(handle)
+        if run.log:
+            yield Log(name=f"{run.id}.log", data=run.log)
 
     async def devices(self) -> Sequence[Device]:
-        return [Device(device="qpu", status="online", qubits=5)]
+        if self.cloud.fault("devices") == "denied":
+            raise Denied("the token has expired", hint="log in again")
+        return self.cloud.devices
 
     async def aclose(self) -> None:
         return None
@@ -356,6 +381,7 @@ def capabilities(cloud: Cloud) -> Capabilities:
         settle=60.0,
         relabel=cloud.relabels,
         members=cloud.members,
+        logs=True,
     )
 
 

@@ -107,7 +107,7 @@ class Desk:
 
 # --- the provider `memory` --------------------------------------------------------------------------------------------
 
-CAPABILITIES = capabilities(Cloud(clock=Clock()))
+CAPABILITIES = capabilities(Cloud(clock=Clock()))  # of the cloud that is there now
 _cloud: list[Cloud] = []
 
 
@@ -119,7 +119,9 @@ def connect(connection: Connection, access: Access) -> MemoryProvider:
 @contextmanager
 def sky(**settings: Any) -> Iterator[Cloud]:
     """A cloud that manifests may name as `provider: memory`."""
+    global CAPABILITIES
     cloud = Cloud(clock=Clock(), **{"duration": 0.0, "pace": 0.001, **settings})
+    CAPABILITIES = capabilities(cloud)
     providers.MODULES["memory"] = __name__
     _cloud.append(cloud)
     known_capabilities.cache_clear()

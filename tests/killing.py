@@ -26,7 +26,7 @@ CALLS: Final = (
     *("mkdir", "mkdirat", "rmdir", "unlink", "unlinkat", "chmod", "fchmod", "fchmodat", "flock"),
     *("fork", "vfork", "clone", "clone3"),
 )
-TRACED: Final = ",".join(f"?{call}" for call in CALLS)  # `?`: not every processor has them all
+NETWORK: Final = ("socket", "connect", "sendto", "sendmsg", "recvfrom", "recvmsg", "shutdown", "epoll_wait")
 OPENS: Final = re.compile(r"O_WRONLY|O_RDWR|O_CREAT")
 WORKER: Final = "qrun.providers.local.worker"
 PATIENCE: Final = 60  # seconds until what never ends counts as hanging
@@ -56,14 +56,14 @@ class Case:
 class Look:
     """What came of a case. `reached`: the process was killed there; `heals`: what `verify` said directly after."""
 
-    case: Case
+    name: str
     reached: bool = False
     heals: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
     def expect(self, true: bool, words: str) -> None:
         if not true:
-            self.wrong.append(f"{self.case.name}, killed before {self.case.point.words}: {words}")
+            self.wrong.append(f"{self.name}: {words}")
 
 
 # --- killing ----------------------------------------------------------------------------------------------------------
@@ -78,10 +78,11 @@ def usable() -> bool:
     return subprocess.run(words, capture_output=True, timeout=PATIENCE).returncode == -9
 
 
-def points(desk: Desk, *words: str) -> list[Point]:
-    """Every call of an undisturbed run that changes something."""
+def points(desk: Desk, *words: str, calls: Sequence[str] = CALLS) -> list[Point]:
+    """Each of these calls in an undisturbed run, all that change something unless others are named."""
     log = desk.folder / "trace"
-    traced(desk, ["-o", str(log), "-e", f"trace={TRACED}"], *words)
+    names = ",".join(f"?{call}" for call in calls)  # `?`: not every processor has them all
+    traced(desk, ["-o", str(log), "-e", f"trace={names}"], *words)
     lines = log.read_text(errors="replace").splitlines()
     log.unlink()
     return list(_points(lines))
@@ -155,11 +156,11 @@ def ended(pid: int) -> bool:
 def tried(case: Case) -> Look:
     """Kill, look, go on, look again. Runs in a process of its own: it changes the working folder."""
     shutil.copytree(case.start, case.folder, symlinks=True)
-    look, desk = Look(case=case), Desk(case.folder)
+    look, desk = Look(name=f"{case.name}, killed before {case.point.words}"), Desk(case.folder)
     pid, look.reached = killed(desk, case.point, "apply")
     look.expect(all(ended(worker) for worker in workers(pid)), "a worker survived")
     _after_death(desk, look)
-    _after_next(desk, look)
+    _after_next(desk, look, case.known)
     if not look.wrong:
         shutil.rmtree(case.folder)
     return look
@@ -175,14 +176,14 @@ def _after_death(desk: Desk, look: Look) -> None:
         look.expect(answer.code == 0 and not answer.json["errors"], f"{words[0]} fails: {answer.out}")
 
 
-def _after_next(desk: Desk, look: Look) -> None:
+def _after_next(desk: Desk, look: Look, known: Mapping[str, Any]) -> None:
     answer = typed(desk, "apply")
     look.expect(answer.code == 0, f"the next apply ends with {answer.code}: {answer.err}")
     standing = typed(desk, "status", "-o", "json").json["experiments"][0]["jobs"]
     phases = {job["job"]: (job["phase"], job["attempt"]) for job in standing}
     look.expect(len(phases) == 3 and set(phases.values()) == {("succeeded", 1)}, f"the jobs are {phases}")
     for handle, results in outcomes(desk):
-        look.expect(look.case.known.get(handle) == results, f"other results than an undisturbed run: {handle}")
+        look.expect(known.get(handle) == results, f"other results than an undisturbed run: {handle}")
     before = desk.tree()
     again = typed(desk, "apply")
     look.expect((again.code, again.out) == (0, "nothing to do: 3 jobs are done\n"), f"not at rest: {again.out}")

@@ -83,6 +83,10 @@ class Shelf:
                         return job
         raise StoreError(f'no job for "{key}"')
 
+    def programs(self, key: str, digest: str) -> Mapping[str, bytes]:
+        named = (program["sha256"] for program in self.job(key, digest).get("program", ()))
+        return {sha: self.files[f"programs/{sha}"] for sha in named}
+
     def results(self, key: str) -> Mapping[str, Any] | None:
         found = [f for f in map(fact_from_json, self.facts) if isinstance(f, Fetched) and f.key == key]
         return found[-1].results if found else None

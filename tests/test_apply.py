@@ -566,6 +566,16 @@ def test_without_waiting_a_provider_that_does_not_answer_ends_the_command() -> N
     assert scene.phases() == {"a": Phase.LIVE}
 
 
+def test_a_provider_that_asks_to_be_left_alone_holds_nothing_and_is_no_error() -> None:
+    scene = Scene(faults={"prepare": ["come back"]})
+
+    outcome = scene.apply(job("a"), job("b", shots=3))
+
+    assert (outcome.held, outcome.errors) == ({}, [])
+    assert [str(error) for error in outcome.postponed] == ["the server asks to wait 3 h"]
+    assert "submit" not in scene.cloud.requests
+
+
 class Told(list[Event]):
     """Events, with somebody who looks up at each."""
 

@@ -384,6 +384,7 @@ JSON_COMMANDS: Final = (
     ["sync"],
     ["status"],
     ["show", "bell"],
+    ["devices", "local"],
     ["why", "bell"],
     ["retry", "--failed"],
     ["verify"],

@@ -105,7 +105,7 @@ def test_what_the_provider_says_of_the_device_is_kept_once_and_named_in_each_rec
 
     [(sha, data)] = scene.shelf.snapshots.items()
     told = [fact["provided"] for fact in scene.shelf.facts if fact["ev"] == "reached" and fact["phase"] == "live"]
-    assert told == [{"device": {"snapshot": sha}}] * 2
+    assert told == [{"device": {"snapshot": sha, "calibrated_at": "2026-01-01T00:00:00Z"}}] * 2
     assert json.loads(data)["calibrated_at"] == "2026-01-01T00:00:00Z"
 
 

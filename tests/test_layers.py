@@ -41,7 +41,7 @@ HOMES = {
     "qiskit_aer": ("providers/local/",),
     "pulser": ("providers/local/",),
     "pulser_simulation": ("providers/local/",),
-    "httpx": ("http.py",),
+    "httpx": ("http/",),
     "starlette": ("emulators/",),
     "uvicorn": ("emulators/",),
     "grpc": ("providers/iqm/",),

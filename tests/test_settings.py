@@ -7,7 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,39 +21,11 @@ from referencing import Registry
 from qrun.budget import Budget
 from qrun.errors import SettingsError
 from qrun.settings import HOSTS, Secret, Settings, Source, Walk, project_schema, resolve, settings, user_file
+from tests.place import Place
 
 ID = "5f0c7a52-6d0e-4b1e-9d0b-1f6f6f3a2b11"
 INSTEAD = 'write { env = "QRUN_…" } with the name of a variable, or give the connection in your own settings'
 OWN = "give the connection in your own settings"
-
-Read = Callable[..., Settings]
-
-
-class Place:
-    """A project folder and a user's home that tests fill."""
-
-    def __init__(self, folder: Path) -> None:
-        self.root = folder / "project"
-        self.home = folder / "home"
-        self.specs = self.root / "specs"
-        self.specs.mkdir(parents=True)
-        self.own = self.home / ".config/qrun/config.toml"
-        self.own.parent.mkdir(parents=True)
-
-    def project(self, text: str) -> None:
-        (self.root / "qrun.toml").write_text(text)
-
-    def user(self, text: str, mode: int = 0o600) -> None:
-        self.own.write_text(text)
-        self.own.chmod(mode)
-
-    def read(self, **environ: str) -> Settings:
-        return settings(str(self.specs), {"HOME": str(self.home), **environ})
-
-    def problems(self, **environ: str) -> list[str]:
-        with pytest.raises(SettingsError) as error:
-            self.read(**environ)
-        return [str(problem) for problem in error.value.problems]
 
 
 @pytest.fixture

@@ -72,7 +72,8 @@ def _fact(store: Store, provider: Provider, basket: Basket) -> Fetched | str:
     results = basket.results
     if results is None and basket.raw:
         try:
-            results = provider.read(store.job(record.key, record.digest), basket.raw)
+            programs = store.programs(record.key, record.digest)
+            results = provider.read(store.job(record.key, record.digest), {**programs, **basket.raw})
         except ProviderError:
             raise
         except (KeyError, TypeError, ValueError) as error:

@@ -17,7 +17,7 @@ from qrun.apply.recover import Recoverer
 from qrun.apply.submit import Limits, Submitter
 from qrun.apply.watch import Watcher, container
 from qrun.clock import Clock
-from qrun.errors import BudgetError, ProviderError, QrunError, SettingsError, StoreError
+from qrun.errors import BudgetError, ProviderError, QrunError, SettingsError, StoreError, Unavailable
 from qrun.events import (
     Absent,
     Cancelling,
@@ -45,13 +45,17 @@ UNCLEAR = frozenset({Phase.INTENT, Phase.UNCERTAIN})
 
 @dataclass(kw_only=True, slots=True)
 class Outcome:
-    """How the loop ended. `left` are jobs that still run; `errors` are what stopped a connection or a request."""
+    """How the loop ended. `left` are jobs that still run; `errors` are what stopped a connection or a request.
+
+    `postponed` are those that say no more than that a provider wants to be left alone for a while.
+    """
 
     stopped: str | None = None  # "interrupted" or "timeout"
     held: dict[str, str] = field(default_factory=dict)
     left: list[str] = field(default_factory=list)
     errors: list[QrunError] = field(default_factory=list)
     over_budget: bool = False
+    postponed: list[QrunError] = field(default_factory=list)
 
 
 class Apply:
@@ -365,7 +369,16 @@ class Apply:
         if connection in self.broken:
             return
         self.broken[connection] = error
-        self.report(error, connection=connection)
+        if self.postponed(connection):
+            self.outcome.postponed.append(error)
+            self.tell(error, connection=connection)
+        else:
+            self.report(error, connection=connection)
+
+    def postponed(self, connection: str) -> bool:
+        """Whether nothing is wrong with the connection but the time: its provider says when to come back."""
+        error = self.broken.get(connection)
+        return isinstance(error, Unavailable) and error.retry_after is not None
 
     def ended(self, name: Name, marker: str) -> None:
         """A job came to its end: it may have another step, and others may have waited for it.
@@ -387,6 +400,9 @@ class Apply:
     def report(self, error: QrunError, *, connection: str | None = None, job: str | None = None) -> None:
         """An error that ends nothing by itself, and counts at the end."""
         self.outcome.errors.append(error)
+        self.tell(error, connection=connection, job=job)
+
+    def tell(self, error: QrunError, *, connection: str | None = None, job: str | None = None) -> None:
         told = Failed(experiment=self.experiment, message=str(error), code=error.code, connection=connection, job=job)
         self.emit(told)
 

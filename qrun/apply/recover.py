@@ -206,7 +206,7 @@ class Recoverer:
         if await self._settled_by_search(connection, marker, members):
             return
         noted = members[0][1].noted
-        if "uploaded" not in noted:
+        if not noted.get("uploaded"):
             await self._absent(members)
             return
         try:

@@ -95,7 +95,10 @@ class Submitter:
         """Whether nothing goes out through this connection any more."""
         if connection in self.apply.broken:
             for step in steps:
-                self.apply.hold(_name(step), f'connection "{connection}" is not usable now')
+                if self.apply.postponed(connection):
+                    self.apply.rest(_name(step))
+                else:
+                    self.apply.hold(_name(step), f'connection "{connection}" is not usable now')
         return connection in self.apply.broken or self.apply.stopping
 
     async def _send(self, connection: str, steps: Sequence[Step]) -> None:
@@ -254,7 +257,9 @@ class Submitter:
         """What the provider said of the device just before this was sent, kept once for all jobs that met it so."""
         if prepared.device is None:
             return {}
-        return {"device": {"snapshot": self.apply.store.keep_snapshot(canonical(prepared.device))}}
+        calibrated = prepared.device.get("calibrated_at")
+        snapshot = {"snapshot": self.apply.store.keep_snapshot(canonical(prepared.device))}
+        return {"device": snapshot if calibrated is None else {**snapshot, "calibrated_at": calibrated}}
 
     def _rescue(self, facts: Sequence[Reached]) -> None:
         """The jobs run and the journal takes no more: their ids go wherever there is room, and to the screen."""

@@ -27,14 +27,20 @@ COMMANDS: Final[Mapping[str, str]] = {
     "status": "show each job's phase",
     "show": "show one job: its record and its results",
     "why": "name the fields that make a job differ from what was run",
+    "logs": "print or save the log of a job",
+    "devices": "list the devices of connections",
     "cancel": "ask the provider to cancel jobs",
     "retry": "run failed jobs once more",
+    "resolve": "say what became of a job, or accept how it ended",
+    "import": "take in a job that was submitted elsewhere",
     "verify": "hash everything that is kept once more, offline",
     "gc": "list, or remove, results that no manifest wants any more",
     "lock": "merge lock files, as Git's merge driver",
     "schema": "print a JSON Schema",
     "doctor": "check this machine and this project",
+    "emulator": "run stand-ins of the quantum clouds on this machine",
 }
+MODULES: Final[Mapping[str, str]] = {"import": "import_"}  # of commands whose names Python keeps for itself
 
 
 class State:
@@ -59,7 +65,7 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 (click's signature)
         if cmd_name not in COMMANDS:
             return None
-        module: Any = import_module(f"qrun.cli.{cmd_name}")
+        module: Any = import_module(f"qrun.cli.{MODULES.get(cmd_name, cmd_name)}")
         command: click.Command = module.command
         return command
 

@@ -1,4 +1,7 @@
-"""`qrun cancel`: ask the provider to cancel jobs, and record what comes of it unless a running apply does."""
+"""`qrun cancel`: ask the provider to cancel jobs, and record what comes of it unless a running apply does.
+
+With `--remote` the jobs are those of an account, and nothing is recorded.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qrun.cli.course import Connections
+from qrun.cli.account import Account, account, refuse_beside_remote
 from qrun.cli.exits import ERROR, OK
 from qrun.cli.options import given_values, manifest_option, output
 from qrun.cli.out import errors_json, say, say_json, tell, tell_problems, told
 from qrun.cli.project import view
 from qrun.cli.reading import Reading, read
+from qrun.cli.remote import cancel_there, connections
 from qrun.cli.running import Orders, prepared, take, typed
 from qrun.cli.selection import Name, select
 from qrun.errors import Problem, ProviderError, QrunError, StoreError, UsageError
@@ -31,8 +35,10 @@ if TYPE_CHECKING:
 
 
 @click.command("cancel")
-@click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
+@click.argument("jobs", nargs=-1, metavar="[JOB]...")
 @manifest_option
+@account
+@click.option("--yes", is_flag=True, help="with --remote and filters: cancel without being asked")
 @output("table", "json")
 def command(
     jobs: Sequence[str],
@@ -40,9 +46,16 @@ def command(
     var: Sequence[str],
     var_json: Sequence[str],
     var_files: Sequence[str],
+    account: Account | None,
+    yes: bool,
     output: str,
 ) -> int:
-    """Ask the provider to cancel jobs that are queued or running."""
+    """Ask the provider to cancel jobs that are queued or running; with --remote JOB is the provider's id of one."""
+    if account is not None:
+        refuse_beside_remote({"a manifest": manifests})
+        return cancel_there(account, jobs, yes, output)
+    if not jobs:
+        raise UsageError('missing argument "JOB..."', hint='see "qrun cancel --help"')
     reading = read(manifests, given_values(var, var_json, var_files))
     known = _known(reading)
     chosen = select(jobs, known)
@@ -91,7 +104,7 @@ def _live(chosen: Sequence[Name], known: Mapping[Name, tuple[Job | None, Record 
 
 async def _ask(reading: Reading, live: Mapping[Name, Record]) -> tuple[dict[Name, str | None], list[QrunError]]:
     """The provider's answer for each job, None where it agreed; one request a connection."""
-    connect = Connections(known=reading.settings.connections)
+    connect = connections(reading.settings)
     groups: dict[str, dict[Handle, Name]] = {}
     for name, record in live.items():
         assert record.last is not None and record.handle is not None

@@ -56,7 +56,8 @@ def ends(works: Sequence[Work], orders: Orders) -> Ends:
         error=any(outcome.errors for outcome in outcomes)
         or any(not isinstance(error, (StoreError, StaleError)) and error.exit != BUDGET for error in errors),
         unsatisfied=any(unsatisfied_standing(standing) for work in works for standing in work.standings()),
-        waiting="timeout" in stops or (orders.policy.wait and any(outcome.left for outcome in outcomes)),
+        waiting="timeout" in stops
+        or any(outcome.postponed or (orders.policy.wait and outcome.left) for outcome in outcomes),
     )
 
 
@@ -67,7 +68,8 @@ def unsatisfied_standing(standing: Standing) -> bool:
 
 
 def document(works: Sequence[Work], errors: Sequence[QrunError], code: int) -> dict[str, Any]:
-    more = [error for work in works if work.outcome is not None for error in work.outcome.errors]
+    outcomes = [work.outcome for work in works if work.outcome is not None]
+    more = [error for outcome in outcomes for error in (*outcome.errors, *outcome.postponed)]
     return {
         "version": 1,
         "experiments": [

@@ -18,12 +18,13 @@ from qrun.apply.submit import Limits
 from qrun.cli.exits import INTERRUPTED
 from qrun.cli.out import mute, tell
 from qrun.connection import Access, Connection
-from qrun.errors import QrunError
+from qrun.errors import Missing, QrunError
 from qrun.events import Emit
 from qrun.job import Program
 from qrun.plan import Step
 from qrun.provider import Provider
 from qrun.providers import MODULES, capabilities
+from qrun.settings import usable
 
 if TYPE_CHECKING:
     from qrun.cli.running import Work
@@ -44,7 +45,10 @@ class Connections:
 
     def __call__(self, name: str) -> Provider:
         if name not in self.made:
-            connection = self.known.get(name) or Connection(name=name, provider=name)
+            if name not in self.known and name not in MODULES:
+                words = f'the connection "{name}", which sent jobs of these results, is in no settings any more'
+                raise Missing(words, hint="put it into qrun.toml again")
+            connection = usable(self.known, name, self.access)
             if self.parallel is not None and not capabilities(connection.provider).remote:
                 connection = replace(connection, settings={**connection.settings, "workers": self.parallel})
             module: Any = import_module(MODULES[connection.provider])
@@ -79,7 +83,8 @@ class Course:
         publish = one_at_a_time(self.publish)
         for work in works:
             for name in sorted({_connection(step) for step in work.proposal.steps if not step.rests}):
-                connect(name)  # what is wrong with a connection's settings shows before anything is sent
+                with suppress(Missing):  # stops only the jobs of that connection
+                    connect(name)  # what is wrong with a connection's settings shows before anything is sent
         loops = [self._loop(work, connect, publish) for work in works]
         try:
             with _signals(loops), _limit(loops, self.timeout):

@@ -21,7 +21,7 @@ from qrun.errors import QrunError, SettingsError
 from qrun.providers import MODULES
 from qrun.render.safe import safe, shown
 from qrun.render.words import columns, count, size
-from qrun.settings import Settings, settings, user_file
+from qrun.settings import Settings, Source, open_source, settings, user_file
 
 EXTRAS: Final = {
     "aer": ("qiskit", "qiskit_aer"),
@@ -68,6 +68,9 @@ def _findings() -> Iterator[Finding]:
         return
     for look in LOOKS:
         yield look(found)
+    for name in found.connections.names():
+        if found.connections[name].provider != "local":
+            yield _way(found, name)
 
 
 def _machine() -> Iterator[Finding]:
@@ -158,6 +161,27 @@ def _power(found: Settings) -> Finding:
         return Finding(what="local", found=shown(error.problems[0].message), cure="correct the connection `local`")
     memory = f"{size(each)} of memory each ({size(physical())} in all)" if each else "no limit of memory known"
     return Finding(what="local", found=f"{count(number, 'worker')}, {memory}")
+
+
+def _way(found: Settings, name: str) -> Finding:
+    """A connection: where it leads and who says so, or what it lacks."""
+    way = found.connections.way(name)
+    if way.problem is not None:
+        words = told(SettingsError.code, replace(way.problem, hint=None))
+        return Finding(what=safe(name), found=f"no connection: {words}", cure=shown(way.problem.hint or "correct it"))
+    proxy = way.connection.settings.get("proxy")
+    through = f", through {_proxy(proxy)}" if proxy else ""
+    said = f", by {way.said}" if way.said else ""
+    words = f"connection to {safe(way.connection.site or 'no known site')}{safe(said)}{through}"
+    for value in way.connection.settings.values():
+        if isinstance(value, Source) and (warning := open_source(value)) is not None:
+            words = f"{words}; {shown(replace(warning, hint=None))}"
+            return Finding(what=safe(name), found=words, cure=shown(warning.hint))
+    return Finding(what=safe(name), found=words)
+
+
+def _proxy(proxy: str | Source) -> str:
+    return f'the proxy "{safe(proxy)}"' if isinstance(proxy, str) else "a proxy with a password"
 
 
 LOOKS: Final[Sequence[Callable[[Settings], Finding]]] = (

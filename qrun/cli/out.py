@@ -1,4 +1,4 @@
-"""Where words leave the process: data on stdout, everything else on stderr.
+"""Where words leave the process: data on stdout, everything else on stderr, and no secret that was revealed on either.
 
 A reader that went away (`qrun status | head`) ends nothing: what would follow is dropped.
 """
@@ -14,6 +14,7 @@ from typing import Any, Final, TextIO
 
 from qrun.cli import State, current
 from qrun.errors import Problem, QrunError
+from qrun.redact import redacted, redacted_values
 from qrun.render import safe
 from qrun.render.safe import shown
 
@@ -23,25 +24,31 @@ OF_RESULTS: Final = ("store", "missing")  # problems whose files the store names
 PLAIN: Final = str.maketrans({"█": "#", **dict.fromkeys("▏▎▍▌▋▊▉"), "…": "...", "±": "+-", "→": "->"})
 
 
+class Json(str):
+    """JSON whose values were redacted one by one: in its text, the digits of a number might look like a secret."""
+
+    __slots__ = ()
+
+
 def say(text: str) -> None:
     """Data: one write, ended by a line's end."""
-    _write(sys.stdout, text)
+    _write(sys.stdout, text if isinstance(text, Json) else redacted(text))
 
 
 def tell(text: str) -> None:
     """Progress, hints and errors."""
-    _write(sys.stderr, text)
+    _write(sys.stderr, redacted(text))
 
 
 def say_json(document: Mapping[str, Any]) -> None:
     say(to_json(document, indent=2))
 
 
-def to_json(value: Any, *, indent: int | None = None) -> str:
+def to_json(value: Any, *, indent: int | None = None) -> Json:
     """ASCII only, so that nothing in it steers a terminal."""
     import json
 
-    return json.dumps(value, ensure_ascii=True, indent=indent, allow_nan=False)
+    return Json(json.dumps(redacted_values(value), ensure_ascii=True, indent=indent, allow_nan=False))
 
 
 def tell_problems(error: QrunError) -> None:

@@ -46,7 +46,7 @@ def command(
     shelf = Shelf.of(manifests, given_values(var, var_json, var_files))
     name = one(job, shelf)
     seen = shelf.views[name[0]]
-    record = _record(shelf, name)
+    record = record_of(shelf, name)
     results = seen.results(*record_name(record))
     if output == "json":
         say_json(_document(seen, record, results))
@@ -78,7 +78,7 @@ class Shelf:
 
     @classmethod
     def of(cls, arguments: Sequence[str], values: Values) -> Shelf:
-        reading = _readable(arguments, values)
+        reading = readable(arguments, values)
         found: Settings = reading.settings if reading is not None else project()
         experiments = reading.experiments if reading is not None else ()
         views = {e.name: view(found, e) for e in experiments}
@@ -93,7 +93,7 @@ class Shelf:
         return [*self.jobs, *recorded]
 
 
-def _readable(arguments: Sequence[str], values: Values) -> Reading | None:
+def readable(arguments: Sequence[str], values: Values) -> Reading | None:
     """Results can be shown without a manifest, and beside one that is wrong at the moment."""
     if not arguments and manifests_or_none() is None:
         return None
@@ -116,7 +116,7 @@ def one(pattern: str, shelf: Shelf) -> Name:
     return found[0]
 
 
-def _record(shelf: Shelf, name: Name) -> Record:
+def record_of(shelf: Shelf, name: Name) -> Record:
     """The record of the job as the manifest has it now, else the latest one of its key."""
     seen, job = shelf.views[name[0]], shelf.jobs.get(name)
     exact = seen.records.get(job.key, job.digest) if job is not None else None

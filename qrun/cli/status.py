@@ -1,4 +1,4 @@
-"""`qrun status`: each job's phase as it is recorded; asks nobody."""
+"""`qrun status`: each job's phase as it is recorded; asks nobody. With `--remote` the jobs of an account."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING
 import click
 
 from qrun.cli import glance
+from qrun.cli.account import account, limited, refuse_beside_remote
 from qrun.cli.exits import OK, Ends, exit_code, uncertain
+from qrun.cli.imported import imported, some_imported
 from qrun.cli.options import given_values, manifests, output
-from qrun.cli.out import say, say_json
-from qrun.cli.reading import look, read_all
+from qrun.cli.out import say, say_json, tell_problems
+from qrun.cli.reading import Look, look, project, read_all
+from qrun.errors import UsageError
 from qrun.render import table
 from qrun.render.words import phases
 
 if TYPE_CHECKING:
-    from qrun.cli.reading import Look, Reading
-    from qrun.manifest import Values
+    from qrun.cli.account import Account
+    from qrun.manifest import Experiment, Values
     from qrun.render.jobs import Standing
 
 
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 @manifests
 @click.option("--only", multiple=True, metavar="GLOB", help="only these jobs")
 @click.option("--exit-code", "with_code", is_flag=True, help="exit as apply would with jobs in these phases")
+@account
+@limited
 @output("table", "json")
 def command(
     manifests: Sequence[str],
@@ -34,14 +39,33 @@ def command(
     var_files: Sequence[str],
     only: Sequence[str],
     with_code: bool,
+    account: Account | None,
     output: str,
 ) -> int:
-    """Show each job's phase, as the results directory has it."""
-    seen, values = look(manifests), given_values(var, var_json, var_files)
-    if not only and output == "table" and (done := glance.recall(seen, values, details=True)) is not None:
+    """Show each job's phase, as the results directory has it; with --remote the jobs of an account."""
+    if account is not None:
+        from qrun.cli.remote import show_account
+
+        refuse_beside_remote({"a manifest": manifests, "--only": only, "--exit-code": with_code})
+        return show_account(account, output)
+    seen, values = _look(manifests), given_values(var, var_json, var_files)
+    quick = not only and output == "table" and not some_imported(seen.settings.root)
+    if quick and (done := glance.recall(seen, values, details=True)) is not None:
         _tell(done["rows"], done["counts"])
         return OK
     return _status(seen, values, only, with_code, output)
+
+
+def _look(arguments: Sequence[str]) -> Look:
+    """What was imported can be shown where no manifest is in reach."""
+    try:
+        return look(arguments)
+    except UsageError as error:
+        settings = project()
+        if arguments or not some_imported(settings.root):
+            raise
+        tell_problems(error)
+        return Look(settings=settings, files=())
 
 
 def _status(seen: Look, values: Values, only: Sequence[str], with_code: bool, output: str) -> int:
@@ -51,18 +75,22 @@ def _status(seen: Look, values: Values, only: Sequence[str], with_code: bool, ou
     from qrun.render.jobs import counts, rows
 
     reading = read_all(seen, values)
-    chosen = keys(only, reading.experiments)
-    views = [view(reading.settings, experiment) for experiment in reading.experiments]
+    wanted = len(reading.experiments)
+    others = imported(reading.settings, {e.name for e in reading.experiments}) if not reading.arguments else []
+    experiments = [*reading.experiments, *others]
+    chosen = keys(only, experiments)
+    views = [view(reading.settings, experiment) for experiment in experiments]
     found = [
         standings(experiment, shown, only=chosen.get(experiment.name, frozenset()) if chosen is not None else None)
-        for experiment, shown in zip(reading.experiments, views, strict=True)
+        for experiment, shown in zip(experiments, views, strict=True)
     ]
     every = [standing for group in found for standing in group]
     if output == "json":
-        say_json(_document(reading, found))
+        say_json(_document(experiments, found))
     else:
         _tell(rows(every), counts(every))
-    return exit_code(_ends(every, any(uncertain(shown.records) for shown in views))) if with_code else OK
+    mine = [standing for group in found[:wanted] for standing in group]
+    return exit_code(_ends(mine, any(uncertain(shown.records) for shown in views[:wanted]))) if with_code else OK
 
 
 def _ends(every: Sequence[Standing], unclear: bool) -> Ends:
@@ -72,19 +100,19 @@ def _ends(every: Sequence[Standing], unclear: bool) -> Ends:
     return Ends(uncertain=unclear, unsatisfied=any(map(unsatisfied_standing, every)), waiting=unfinished)
 
 
-def _document(reading: Reading, found: Sequence[Sequence[Standing]]) -> Mapping[str, object]:
+def _document(experiments: Sequence[Experiment], found: Sequence[Sequence[Standing]]) -> Mapping[str, object]:
     from qrun.render.jobs import counts, job_json
 
-    experiments = [
+    entries = [
         {
             "experiment": experiment.name,
-            "manifest": experiment.path,
+            "manifest": experiment.path or None,
             "jobs": [job_json(standing) for standing in group],
             "summary": counts(group),
         }
-        for experiment, group in zip(reading.experiments, found, strict=True)
+        for experiment, group in zip(experiments, found, strict=True)
     ]
-    return {"version": 1, "experiments": experiments, "errors": []}
+    return {"version": 1, "experiments": entries, "errors": []}
 
 
 def _tell(rows: Sequence[Sequence[str]], counts: Mapping[str, int]) -> None:

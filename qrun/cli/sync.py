@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
+from qrun.cli.imported import imported
 from qrun.cli.options import duration, given_values, manifests, output
 from qrun.cli.reading import read
 from qrun.cli.running import Orders, carry_out, typed
 from qrun.cli.selection import keys
 from qrun.plan import Policy
+
+if TYPE_CHECKING:
+    from qrun.cli.reading import Reading
+    from qrun.manifest import Experiment
 
 
 @click.command("sync")
@@ -31,6 +38,8 @@ def command(
 ) -> int:
     """Look at the jobs that were sent and fetch the results that are ready."""
     reading = read(manifests, given_values(var, var_json, var_files))
+    if not manifests and not only:
+        reading = replace(reading, experiments=[*reading.experiments, *_imported(reading)])
     orders = Orders(
         command=typed(),
         output=output,
@@ -38,3 +47,9 @@ def command(
         timeout=timeout,
     )
     return carry_out(reading, orders.only_for(keys(only, reading.experiments)))
+
+
+def _imported(reading: Reading) -> Iterator[Experiment]:
+    """What `import` took in, that may still run; its jobs are nobody's to send."""
+    found = imported(reading.settings, {experiment.name for experiment in reading.experiments})
+    return (replace(experiment, jobs=()) for experiment in found)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from qrun.provider import Capabilities
 
-MODULES: Final = {"local": "qrun.providers.local"}
+MODULES: Final = {"local": "qrun.providers.local", "oqtopus": "qrun.providers.oqtopus"}
 
 
 def capabilities(provider: str) -> Capabilities:

@@ -45,11 +45,19 @@ def _rows(record: Record, job: Mapping[str, Any], facts: Mapping[str, Any], fold
         yield "handle", safe(last.handle or "")
         yield "sent", safe(last.sent or "")
     for label, value in list(facts.items())[:MOST]:
-        yield safe(label), _inline(value)
+        yield safe(label), _device(value) if label == "device" else _inline(value)
     yield "formerly", safe(", ".join(record.formerly))
     yield "digest", record.digest
     yield "outputs", ", ".join(f"{safe(o.name)} ({size(o.size)})" for o in record.outputs or ())
     yield "kept in", safe(folder)
+
+
+def _device(value: Any) -> str:
+    """What the provider said of the device lies beside the results, once for all jobs that met it so."""
+    if not isinstance(value, Mapping) or not isinstance(value.get("snapshot"), str):
+        return _inline(value)
+    calibrated = f", calibrated {value['calibrated_at']}" if "calibrated_at" in value else ""
+    return shown(f"as in devices/{value['snapshot'][:12]}.json{calibrated}")
 
 
 def _inline(value: Any) -> str:

@@ -4,7 +4,8 @@ A pull request can change qrun.toml and cannot change the user's file, so qrun.t
 that are known here or trusted by the user, and may take them only from variables that are meant for qrun. Secrets are
 not read with the settings: a `Source` says where one is, and `resolve` fetches it when a request needs it.
 
-The modules here are read in the order places, file, shape, trust, connections, users, secrets.
+The modules here are read in the order places, file, shape, trust, connections, users; then conventions, completion,
+ways; then secrets, access.
 """
 
 from __future__ import annotations
@@ -12,14 +13,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import reduce
-from types import MappingProxyType
+from functools import partial, reduce
 
 from qrun.budget import Budget
-from qrun.connection import Connection
 from qrun.errors import Problem, SettingsError
-from qrun.job import NOTHING
+from qrun.settings.access import access, open_source, resolve
 from qrun.settings.connections import connections, warnings
+from qrun.settings.conventions import CONVENTIONS
 from qrun.settings.file import File, project_file, users_file
 from qrun.settings.hosts import HOSTS
 from qrun.settings.places import project_of, user_file
@@ -27,17 +27,23 @@ from qrun.settings.shape import Walk, project_schema, shape
 from qrun.settings.source import Secret, Source
 from qrun.settings.trust import trust
 from qrun.settings.users import Users
+from qrun.settings.ways import Ways, usable
 
 __all__ = [
+    "CONVENTIONS",
     "HOSTS",
     "Secret",
     "Settings",
     "Source",
     "Walk",
+    "Ways",
+    "access",
+    "open_source",
     "project_of",
     "project_schema",
     "resolve",
     "settings",
+    "usable",
     "user_file",
 ]
 
@@ -49,7 +55,7 @@ class Settings:
     root: str
     file: str | None = None
     project: str | None = None
-    connections: Mapping[str, Connection] = field(default_factory=lambda: NOTHING)
+    connections: Ways = field(default_factory=Ways)
     budget: Budget = field(default_factory=Budget)
     superseded: str | None = None
     journal: str | None = None
@@ -72,7 +78,7 @@ def settings(start: str, environ: Mapping[str, str] = os.environ) -> Settings:
         root=root,
         file=path,
         project=said["project"].lower() if "project" in said else None,
-        connections=MappingProxyType({name: made for file in files for name, made in connections(file)}),
+        connections=_ways(files, environ),
         budget=_budget(files),
         superseded=said.get("superseded"),
         journal=users.journal,
@@ -88,13 +94,16 @@ def _problems(files: list[File], users: Users) -> list[Problem]:
     return unreadable + wrong + users.problems
 
 
+def _ways(files: list[File], environ: Mapping[str, str]) -> Ways:
+    """The user's connection of a name replaces the project's."""
+    written, places = {}, {}
+    for file in files:
+        for name, made in connections(file):
+            written[name] = made
+            places[name] = partial(file.problem, ("connections", name))
+    return Ways(written=written, places=places, environ=environ)
+
+
 def _budget(files: list[File]) -> Budget:
     budgets = [Budget(**file.table["budget"]) for file in files if "budget" in file.table]
     return reduce(Budget.smaller, budgets) if budgets else Budget()
-
-
-def resolve(source: Source, environ: Mapping[str, str] = os.environ) -> Secret:
-    """The secret itself, fetched now; SettingsError where it is not to be had."""
-    from qrun.settings.secrets import fetch
-
-    return fetch(source, environ)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -12,8 +10,8 @@ from typing import Any
 
 from qrun.connection import Connection
 from qrun.errors import Problem
-from qrun.settings.file import File
-from qrun.settings.hosts import ADDRESS, DEFAULT_HOST
+from qrun.settings.file import File, open_to_others
+from qrun.settings.hosts import address_of, place_of
 from qrun.settings.shape import project_schema
 from qrun.settings.source import WAYS, Secret, Source
 from qrun.settings.words import Path, field_name
@@ -28,7 +26,9 @@ def connections(file: File) -> Iterator[tuple[str, Connection]]:
             for key, value in table.items()
             if key != "type"
         }
-        yield name, Connection(name=name, provider=kind, site=_site(kind, table), settings=MappingProxyType(rest))
+        if "config_file" in rest and rest["config_file"][0] not in "~$":
+            rest["config_file"] = os.path.join(os.path.dirname(file.path), rest["config_file"])
+        yield name, Connection(name=name, provider=kind, site=site_of(kind, table), settings=MappingProxyType(rest))
 
 
 def _sourced(file: File, path: Path, value: Any, ref: str) -> Any:
@@ -47,13 +47,10 @@ def _sourced(file: File, path: Path, value: Any, ref: str) -> Any:
     return replace(said, kind=kind, name=name, service=value.get("service", "qrun"))
 
 
-def _site(kind: str, table: Mapping[str, Any]) -> str | None:
+def site_of(kind: str, table: Mapping[str, Any]) -> str | None:
     """The lower-case host without default port, then project and organization; None where no address is known."""
-    if kind == "local":
-        return None
-    address = next((table[key] for key in ("url", "core_url", "platform_url") if key in table), None)
-    default = DEFAULT_HOST.get((kind, table.get("region", "fr") if kind == "pasqal" else ""))
-    host = table.get("site") or (_place(address) if address else default)
+    address = address_of(kind, table)
+    host = table.get("site") or (place_of(address) if address else None)
     if host is None:
         return None
     host = host.lower().removeprefix("cocos.") if kind == "iqm" else host.lower()
@@ -61,18 +58,11 @@ def _site(kind: str, table: Mapping[str, Any]) -> str | None:
     return "/".join((host, *owners))
 
 
-def _place(address: str) -> str:
-    found = re.fullmatch(ADDRESS, address)
-    assert found is not None
-    default = "443" if found[1] == "https" else "80"
-    return found[2] if found[3] in (None, default) else f"{found[2]}:{found[3]}"
-
-
 def warnings(own: File | None) -> Iterator[Problem]:
     """Secrets in a file that others can read."""
-    if own is None or not own.mode & 0o077:
+    warning = open_to_others(own.shown, own.mode) if own is not None else None
+    if own is None or warning is None:
         return
     sources = (value for _, made in connections(own) for value in made.settings.values())
     if any(isinstance(source, Source) and source.kind == "text" for source in sources):
-        message = f"holds secrets and has the mode {stat.S_IMODE(own.mode):04o}, so others may read them"
-        yield Problem(file=own.shown, message=message, hint=f'run "chmod 600 {own.shown}"')
+        yield warning

@@ -61,11 +61,10 @@ def project_file(path: str | None) -> File | None:
 
 
 def users_file(environ: Mapping[str, str]) -> File | None:
-    path, folder = user_file(environ), home(environ)
+    path = user_file(environ)
     if not os.path.lexists(path):
         return None
-    shown = f"~{path[len(folder) :]}" if path.startswith(folder + os.sep) else path
-    return _read(File(path=path, shown=shown, own=True))
+    return _read(File(path=path, shown=short(path, environ), own=True))
 
 
 def _read(file: File) -> File:
@@ -124,3 +123,17 @@ def content(path: str, most: int) -> tuple[bytes, int]:
 def reason(error: OSError) -> str:
     text = error.strerror or str(error)
     return text[:1].lower() + text[1:]
+
+
+def open_to_others(shown: str, mode: int) -> Problem | None:
+    """What is to be said of a file with secrets that others may read."""
+    if not mode & 0o077:
+        return None
+    message = f"holds secrets and has the mode {stat.S_IMODE(mode):04o}, so others may read them"
+    return Problem(file=shown, message=message, hint=f'run "chmod 600 {shown}"')
+
+
+def short(path: str, environ: Mapping[str, str]) -> str:
+    """A path in a message, from the home folder where it is in there."""
+    folder = home(environ)
+    return f"~{path[len(folder) :]}" if path.startswith(folder + os.sep) else path

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 HOSTS: Final[Mapping[str, frozenset[str]]] = {
     "local": frozenset(),
@@ -29,3 +30,21 @@ DEFAULT_HOST: Final[Mapping[tuple[str, str], str]] = {  # by type and region, fo
 # scheme, host, port
 ADDRESS: Final = r"(https?)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::([0-9]{1,5}))?(?:/.*)?"
 LOOPBACK: Final = r"localhost|127(?:\.(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])){3}|\[::1\]"
+
+
+def place_of(address: str) -> str | None:
+    """The lower-case host, with its port unless that is the scheme's own; None for what is no address."""
+    found = re.fullmatch(ADDRESS, address)
+    if found is None:
+        return None
+    default = "443" if found[1] == "https" else "80"
+    host = found[2].lower()
+    return host if found[3] in (None, default) else f"{host}:{found[3]}"
+
+
+def address_of(provider: str, settings: Mapping[str, Any]) -> str | None:
+    """The address by which a connection of this type is known: its own, else the type's, where there is one."""
+    given = next((settings[key] for key in ("url", "core_url", "platform_url") if key in settings), None)
+    region = settings.get("region", "fr") if provider == "pasqal" else ""
+    default = DEFAULT_HOST.get((provider, region))
+    return str(given) if given else default and f"https://{default}"

@@ -53,3 +53,11 @@ def home(environ: Mapping[str, str]) -> str:
 
 def expanded(path: str, environ: Mapping[str, str]) -> str:
     return os.path.join(home(environ), path[2:]) if path.startswith("~/") else path
+
+
+def state_folder(environ: Mapping[str, str] = os.environ) -> str:
+    """Where a process leaves word of itself for others of the same user; it may not exist yet."""
+    given = environ.get("XDG_RUNTIME_DIR", "")
+    if os.path.isabs(given) and os.path.isdir(given):
+        return os.path.join(given, "qrun")
+    return os.path.join(home(environ), ".cache", "qrun")

@@ -22,6 +22,8 @@ def fetch(source: Source, environ: Mapping[str, str]) -> Secret:
             return _present(source, environ.get(source.name, ""), f'the variable "{source.name}" is not set')
         case "file":
             return _present(source, _in_file(source), f'"{source.name}" is empty')
+        case "section":
+            return _present(source, _in_section(source), f'section "{source.words[0]}" has no "{source.words[1]}"')
         case "command":
             return _present(source, _by_command(source), f'the command "{source.words[0]}" printed nothing')
         case _:
@@ -50,6 +52,14 @@ def _in_file(source: Source) -> str:
         message = f'"{source.name}" has the mode {stat.S_IMODE(mode):04o}, so others may read it'
         raise _missing(source, message, f'run "chmod 600 {source.name}"')
     return text.rstrip("\r\n")
+
+
+def _in_section(source: Source) -> str:
+    """Read once more: the settings kept only where it is."""
+    from qrun.settings.ini import section
+
+    name, key = source.words
+    return section(source.name, source.file or source.name, name).get(key, "")
 
 
 def _by_command(source: Source) -> str:

@@ -31,7 +31,10 @@ class Secret:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """Where a secret is: `env`, `keyring` and `file` have a name, `command` its words, `text` the secret itself."""
+    """Where a secret is: `env`, `keyring` and `file` have a name, `command` its words, `text` the secret itself.
+
+    A `section` of an INI file has the file's path as its name, and section and key as its words.
+    """
 
     kind: str
     name: str = ""

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from qrun.errors import Problem, StoreError
 from qrun.fact import Fact, fold
-from qrun.job import NOTHING, Job, rendered
+from qrun.job import NOTHING, Job, Program, rendered
 from qrun.record import Output, Phase, Record, Records, union
 from qrun.store import journal as journals
 from qrun.store import lock as locks
@@ -19,7 +19,7 @@ from qrun.store.disk import Disk, Seal
 from qrun.store.index import Index
 from qrun.store.lines import POINTER, VERSION
 from qrun.store.lock import Header, Name
-from qrun.store.paths import LOCK, OURS, PRIVATE, RECORD, experiment_folder, job_folder, run_folder
+from qrun.store.paths import LOCK, OURS, PRIVATE, RECORD, experiment_folder, job_folder, program_file, run_folder
 from qrun.store.records import Details, Page, remember
 
 RESULTS: Final = "results.json"
@@ -86,6 +86,16 @@ class View:
             return NOTHING
         whole = {"provider": record.provider, "site": record.site, "device": record.device, "tags": list(record.tags)}
         return {name: value for name, value in whole.items() if value}
+
+    def programs(self, key: str, digest: str) -> Mapping[str, bytes]:
+        """The programs of a job as they were sent, by their SHA-256; without those that are not here or damaged."""
+        found = {}
+        for named in self.job(key, digest).get("program", ()):
+            program = Program(path=named["path"], sha256=named["sha256"], size=named["size"])
+            data = self._content(f"{self.folder}/{program_file(program.sha256, program.suffix)}")
+            if data is not None and sha256(data).hexdigest() == program.sha256:
+                found[program.sha256] = data
+        return found
 
     def results(self, key: str, digest: str) -> Mapping[str, Any] | None:
         """The normal form; None where it is not here. StoreError where the file is damaged."""

@@ -1,0 +1,111 @@
+"""What came back: the bytes with their status, read strictly, and words of theirs that are fit for a message."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from qrun.errors import ProviderError, Uncertain, Unexpected
+from qrun.http.policy import Call, date
+from qrun.redact import redact
+
+DEEPEST: Final = 100
+LONGEST: Final = 300  # characters of somebody else's words
+UNPRINTABLE: Final = re.compile("[\x00-\x20\x7f-\xa0\u2028\u2029]+")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reply:
+    """An answer that was read to its end. Header names are in lower case; `received` is wall time."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes = field(repr=False)
+    received: float
+    call: Call = Call.READ
+    place: str = ""  # what was asked, for messages: `"hub", POST /jobs`
+
+    def json(self) -> Any:
+        """The body, with no key twice, no NaN, nothing too deep or too long to be honest.
+
+        Raises what `malformed` gives.
+        """
+        try:
+            return parse(self.content)
+        except ValueError as error:
+            words = cleaned(str(error), ())
+        raise self.malformed(f"the answer is not usable JSON: {words}")
+
+    def malformed(self, words: str) -> ProviderError:
+        """To be raised where an answer lacks what is needed: a submit may have been carried out all the same."""
+        kind = Uncertain if self.call is Call.SUBMIT else Unexpected
+        return kind(f"{self.place}: {words}" if self.place else words, status=self.status)
+
+    def date(self) -> float | None:
+        """The server's own time, seconds since 1970."""
+        return date(self.headers.get("date"))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Words:
+    """The provider's own error. Where its format is not recognised there are none: somebody else spoke."""
+
+    code: str | None
+    message: str
+
+
+def parse(content: bytes) -> Any:
+    """Strict JSON; raises ValueError."""
+    try:
+        value = json.loads(content, object_pairs_hook=_unique, parse_constant=_constant, parse_float=_finite)
+    except RecursionError:
+        raise ValueError(f"nested deeper than {DEEPEST} levels") from None
+    if content.count(b"[") + content.count(b"{") > DEEPEST:
+        _shallow(value)
+    if b"\\u" in content:
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text: UnicodeEncodeError
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f'"{twice[:80]}" stands twice in one object')
+    return table
+
+
+def _constant(text: str) -> Any:
+    raise ValueError(f"{text} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text[:40]} is too large a number")
+    return value
+
+
+def _shallow(value: Any) -> None:
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [inner for outer in level if isinstance(outer, (dict, list)) for inner in _inside(outer)]
+        if not level:
+            return
+    if any(isinstance(inner, (dict, list)) for inner in level):
+        raise ValueError(f"nested deeper than {DEEPEST} levels")
+
+
+def _inside(outer: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return outer.values() if isinstance(outer, dict) else outer
+
+
+def cleaned(text: str, secrets: Iterable[str]) -> str:
+    """Somebody else's words on one short line, without control characters and without our secrets."""
+    plain = UNPRINTABLE.sub(" ", redact(text, secrets)).strip()
+    return plain if len(plain) <= LONGEST else f"{plain[: LONGEST - 1]}…"

@@ -1,0 +1,1 @@
+"""The official OQTOPUS clients, as they were published, against the emulator; left out where they are not installed."""
