@@ -210,16 +210,16 @@ def transports(_folder: Path) -> Iterator[Figure]:
 def figures(together: int, times: dict[str, tuple[float, float]]) -> Iterator[Figure]:
     for name, (wall, busy) in times.items():
         print(f"  {together:4} at once, {name:36}{1000 / wall:7.0f} requests/s {busy:7.3f} ms of processor each")
-    wall, busy = times["qrun.http"]
-    detail = f"{busy:.2f} ms of processor"
-    yield Figure(name=f"a request of {together} at once", value=wall, limit=1.0, unit="ms", detail=detail)
-    bare_wall = times["a transport for each connection"][0]
+    wall, busy = times["qrun.http"]  # processor time: others on this machine do not lengthen it
+    detail = f"{1000 / wall:.0f} a second here and now"
+    yield Figure(name=f"a request of {together} at once", value=busy, limit=1.0, unit="ms of processor", detail=detail)
+    bare_busy = times["a transport for each connection"][1]
     yield Figure(
         name="the same against the transport alone",
-        value=wall / bare_wall,
-        limit=1.6,
+        value=busy / bare_busy,
+        limit=1.5,
         unit="x",
-        detail=f"one AsyncClient {times['one AsyncClient'][0] / bare_wall:.1f} x",
+        detail=f"one AsyncClient {times['one AsyncClient'][1] / bare_busy:.1f} x",
     )
 
 

@@ -5,7 +5,7 @@ All three are pure. `plan` shows the first step of every job; `apply` takes step
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -343,14 +343,17 @@ def _depths(steps: Sequence[Step]) -> dict[str, int]:
     return depths
 
 
-def packed(steps: Sequence[Step]) -> tuple[tuple[Step, ...], ...]:
-    """Submits in groups that may share a submission; without `submit.with` or `runs` each goes alone."""
+def packed(steps: Sequence[Step], unasked: Callable[[str], bool] = lambda _: False) -> tuple[tuple[Step, ...], ...]:
+    """Submits in groups that may share a submission; without `submit.with` or `runs` each goes alone, but where a
+    provider packs `unasked` what is alike.
+    """
     groups: dict[object, list[list[Step]]] = {}
     for step in steps:
         job = step.pair.job
         assert job is not None
         word = job.conduct.together
-        alone = object() if word is None else (job.target, job.kind, word, step.attempt > 1)
+        shared = word is not None or unasked(job.target.provider)
+        alone = (job.target, job.kind, word, step.attempt > 1) if shared else object()
         filled = groups.setdefault(alone, [[]])
         if len(filled[-1]) >= min(job.conduct.pack or MEMBERS, MEMBERS):
             filled.append([])

@@ -58,6 +58,8 @@ class Capabilities:
     logs: bool = False
     grants: bool = False
     members: int = 1  # jobs that one submission holds at most
+    packs: bool = False  # whether jobs that are alike go out together unasked
+    opens: bool = False  # whether a container can stay open for more jobs; such a provider is also a `Containers`
 
     def recover(self, kind: str, step: str = "create") -> Recovery:
         for name in (f"{kind}/{step}", f"*/{step}", kind, ""):
@@ -213,7 +215,9 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Labels:
-    marker: str
+    """What a container is to be called. `markers` are those of all submissions whose jobs it holds."""
+
+    markers: tuple[str, ...]
     mark: str
     tags: tuple[str, ...]  # those that all members share
     description: str = ""
@@ -230,7 +234,7 @@ class Device:
 
 
 class Containers(Protocol):
-    """What a provider offers besides whose submissions hold several jobs (`capabilities.members` above 1)."""
+    """What a provider offers besides whose containers can stay open for more jobs."""
 
     def alike(self, job: Job, other: Mapping[str, Any]) -> bool: ...  # may it stand in one container with `other`?
     async def opened(self, container: Handle) -> bool: ...  # whether more jobs may join

@@ -168,6 +168,8 @@ class MemoryProvider:
                 raise Denied("the token has expired", hint="log in again")
             case "unavailable":
                 raise Unavailable("no route to the cloud")
+            case "slow":
+                await self.cloud.clock.sleep(3600.0)
             case "come back":
                 raise Unavailable("the server asks to wait 3 h", retry_after=10800.0)
         payloads = tuple(payload(job) for job in submission.jobs)

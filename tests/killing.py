@@ -16,17 +16,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from tests.desk import Answer, Desk
 
+T = TypeVar("T")
 # Every call by which a command changes something: files, locks, what it prints, what it starts.
 CALLS: Final = (
     *("write", "pwrite64", "fsync", "fdatasync", "ftruncate", "openat", "rename", "renameat", "renameat2"),
     *("mkdir", "mkdirat", "rmdir", "unlink", "unlinkat", "chmod", "fchmod", "fchmodat", "flock"),
     *("fork", "vfork", "clone", "clone3"),
 )
-NETWORK: Final = ("socket", "connect", "sendto", "sendmsg", "recvfrom", "recvmsg", "shutdown", "epoll_wait")
+NETWORK: Final = ("socket", "connect", "sendto", "sendmsg", "recvfrom", "recvmsg", "shutdown")
 OPENS: Final = re.compile(r"O_WRONLY|O_RDWR|O_CREAT")
 WORKER: Final = "qrun.providers.local.worker"
 PATIENCE: Final = 60  # seconds until what never ends counts as hanging
@@ -97,6 +98,11 @@ def _points(lines: Sequence[str]) -> Iterator[Point]:
         seen[call] = seen.get(call, 0) + 1
         if call != "openat" or (OPENS.search(line) and '"/dev/' not in line):
             yield Point(call=call, when=seen[call], words=line.partition(" = ")[0].strip())
+
+
+def some(found: Sequence[T], number: int) -> Sequence[T]:
+    """So many, evenly spread."""
+    return [found[place * len(found) // number] for place in range(number)] if number < len(found) else found
 
 
 def killed(desk: Desk, point: Point, *words: str) -> tuple[int, bool]:

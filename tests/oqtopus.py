@@ -80,7 +80,7 @@ class Cloud(httpx.AsyncBaseTransport):
     tokens: set[str | None] = field(default_factory=set)  # at the API
     submits: list[str] = field(default_factory=list)  # ids that were started: the money that was spent
     links: int = 0
-    refused: set[str] = field(default_factory=set)  # links that have expired
+    refused: set[str] = field(default_factory=set)  # files whose links are never good
     last_page_again: bool = False
     numbers: int = 0
     plain_ids: bool = False
@@ -188,7 +188,7 @@ class Cloud(httpx.AsyncBaseTransport):
 
     def _file(self, request: httpx.Request) -> httpx.Response:
         name = request.url.path.strip("/")
-        if str(request.url) in self.refused or "*" in self.refused:
+        if name in self.refused:
             return httpx.Response(
                 403, text="<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
             )
@@ -226,8 +226,7 @@ def matches(job: Document, asked: Mapping[str, str]) -> bool:
             return False
     if asked.get("status") not in (None, job["status"]):
         return False
-    when = job.get("submitted_at")
-    return "start_time" not in asked or (bool(when) and when >= asked["start_time"][:19])
+    return "start_time" not in asked or str(job.get("submitted_at", "")) >= asked["start_time"][:19]
 
 
 def route(request: httpx.Request) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
 
+from qrun.apply import Outcome
 from qrun.apply.submit import Limits
 from qrun.budget import Budget
 from qrun.errors import BudgetError, SettingsError, StoreError
@@ -574,6 +576,23 @@ def test_a_provider_that_asks_to_be_left_alone_holds_nothing_and_is_no_error() -
     assert (outcome.held, outcome.errors) == ({}, [])
     assert [str(error) for error in outcome.postponed] == ["the server asks to wait 3 h"]
     assert "submit" not in scene.cloud.requests
+
+
+def test_a_command_that_is_stopped_waits_for_no_preparation() -> None:
+    scene = Scene(faults={"prepare": ["slow"]})
+    loop = scene.loop()
+
+    async def run() -> Outcome:
+        running = asyncio.ensure_future(loop.run([job("a")]))
+        await scene.clock.sleep(5.0)
+        loop.stop("timeout")
+        return await running
+
+    outcome = scene.clock.run(run())
+
+    assert outcome.stopped == "timeout"
+    assert scene.clock.monotonic() < 10.0
+    assert scene.cloud.runs == []
 
 
 class Told(list[Event]):

@@ -22,30 +22,25 @@ LOST = httpx.ReadError("connection reset by peer")
 REFUSED = httpx.ConnectError("connection refused")
 
 # For one answer, given again and again: the error of each class of call, and after how many requests.
-Four = tuple[
-    tuple[type[ProviderError], int],
-    tuple[type[ProviderError], int],
-    tuple[type[ProviderError], int],
-    tuple[type[ProviderError], int],
-]
-ONCE_UNEXPECTED = (Unexpected, 1)
-AGAIN = ((Unavailable, 6), (Unavailable, 4), (Unavailable, 3))
-TABLE: dict[str, tuple[Answer, Four]] = {
+End = tuple[type[ProviderError], int]
+STRANGE: tuple[End, End, End] = ((Unexpected, 1), (Unexpected, 1), (Unexpected, 1))
+AGAIN: tuple[End, End, End] = ((Unavailable, 6), (Unavailable, 4), (Unavailable, 3))
+TABLE: dict[str, tuple[Answer, tuple[End, End, End, End]]] = {
     "refused": (REFUSED, ((Unavailable, 3), *AGAIN)),
     "lost": (LOST, ((Uncertain, 1), *AGAIN)),
     "cut short": (httpx.RemoteProtocolError("incomplete message body"), ((Uncertain, 1), *AGAIN)),
     "timed out": (httpx.ReadTimeout(""), ((Uncertain, 1), *AGAIN)),
-    "301": (page(301, location="https://other.example/"), ((Rejected, 1), *[ONCE_UNEXPECTED] * 3)),
-    "303": (page(303, location="/jobs/7"), ((Uncertain, 1), (Unexpected, 4), *[ONCE_UNEXPECTED] * 2)),
-    "304": (page(304), ((Uncertain, 1), *[ONCE_UNEXPECTED] * 3)),
+    "301": (page(301, location="https://other.example/"), ((Rejected, 1), *STRANGE)),
+    "303": (page(303, location="/jobs/7"), ((Uncertain, 1), (Unexpected, 4), (Unexpected, 1), (Unexpected, 1))),
+    "304": (page(304), ((Uncertain, 1), *STRANGE)),
     "400": (own(400), ((Rejected, 1), (Unexpected, 1), (Rejected, 1), (Denied, 1))),
-    "400 of a proxy": (page(400), ((Uncertain, 1), *[ONCE_UNEXPECTED] * 3)),
+    "400 of a proxy": (page(400), ((Uncertain, 1), *STRANGE)),
     "401": (own(401), ((Denied, 1), (Denied, 1), (Denied, 1), (Denied, 1))),
     "401 of a proxy": (page(401), ((Uncertain, 1), (Denied, 1), (Denied, 1), (Denied, 1))),
     "403": (own(403), ((Rejected, 1), (Denied, 1), (Denied, 1), (Denied, 1))),
-    "403 of a proxy": (page(403), ((Uncertain, 1), *[ONCE_UNEXPECTED] * 3)),
+    "403 of a proxy": (page(403), ((Uncertain, 1), *STRANGE)),
     "404": (own(404), ((Rejected, 1), (Missing, 1), (Missing, 1), (Unexpected, 1))),
-    "404 of a proxy": (page(404), ((Uncertain, 1), *[ONCE_UNEXPECTED] * 3)),
+    "404 of a proxy": (page(404), ((Uncertain, 1), *STRANGE)),
     "408": (own(408), ((Uncertain, 1), *AGAIN)),
     "409": (own(409), ((Uncertain, 1), (Unexpected, 1), (Rejected, 1), (Unexpected, 1))),
     "410": (own(410), ((Rejected, 1), (Missing, 1), (Missing, 1), (Unexpected, 1))),
@@ -54,14 +49,14 @@ TABLE: dict[str, tuple[Answer, Four]] = {
     "422": (own(422), ((Rejected, 1), (Unexpected, 1), (Rejected, 1), (Denied, 1))),
     "425": (own(425), ((Unavailable, 3), *AGAIN)),
     "500": (own(500), ((Uncertain, 1), *AGAIN)),
-    "501": (own(501), ((Rejected, 1), *[ONCE_UNEXPECTED] * 3)),
-    "501 of a proxy": (page(501), ((Uncertain, 1), *[ONCE_UNEXPECTED] * 3)),
+    "501": (own(501), ((Rejected, 1), *STRANGE)),
+    "501 of a proxy": (page(501), ((Uncertain, 1), *STRANGE)),
     "502": (page(502), ((Uncertain, 1), *AGAIN)),
     "503": (own(503), ((Uncertain, 1), *AGAIN)),
     "504": (page(504), ((Uncertain, 1), *AGAIN)),
-    "505": (own(505), ((Rejected, 1), *[ONCE_UNEXPECTED] * 3)),
+    "505": (own(505), ((Rejected, 1), *STRANGE)),
     "524": (page(524), ((Uncertain, 1), *AGAIN)),
-    "a number that HTTP does not know": (page(777), ((Uncertain, 1), *[ONCE_UNEXPECTED] * 3)),
+    "a number that HTTP does not know": (page(777), ((Uncertain, 1), *STRANGE)),
 }
 
 

@@ -162,10 +162,10 @@ def test_the_address_that_was_checked_is_the_one_that_is_connected_to(address: s
 
     server.run(server.http(resolve=resolving(address)).download("https://storage.example/x"))
 
-    (request,) = server.requests
-    assert ipaddress.ip_address(request.url.host) == ipaddress.ip_address(address)
-    assert request.headers["host"] == "storage.example"
-    assert request.extensions["sni_hostname"] == "storage.example"
+    (sent,) = server.requests
+    assert ipaddress.ip_address(sent.url.host) == ipaddress.ip_address(address)
+    assert sent.headers["host"] == "storage.example"
+    assert sent.extensions["sni_hostname"] == "storage.example"
 
 
 def test_where_one_address_does_not_answer_the_next_one_is_tried() -> None:
@@ -173,7 +173,7 @@ def test_where_one_address_does_not_answer_the_next_one_is_tried() -> None:
 
     server.run(server.http(resolve=resolving("8.8.8.8", "8.8.4.4")).download("https://storage.example/x"))
 
-    assert [request.url.host for request in server.requests] == ["8.8.8.8", "8.8.4.4"]
+    assert [sent.url.host for sent in server.requests] == ["8.8.8.8", "8.8.4.4"]
 
 
 @pytest.mark.parametrize(
@@ -201,8 +201,8 @@ def test_a_link_gets_none_of_our_headers() -> None:
     server.run(http.download("https://cloud.example/x"))
     server.run(http.upload("https://cloud.example/x", {}, ("input.zip", b"", "application/zip")))
 
-    for request in server.requests:
-        assert set(request.headers) <= {
+    for sent in server.requests:
+        assert set(sent.headers) <= {
             "host",
             "accept",
             "accept-encoding",

@@ -24,7 +24,21 @@ from typing import Any
 import pytest
 
 from tests.desk import Desk
-from tests.killing import PATIENCE, Case, Look, Point, ended, killed, outcomes, points, tried, typed, usable, workers
+from tests.killing import (
+    PATIENCE,
+    Case,
+    Look,
+    Point,
+    ended,
+    killed,
+    outcomes,
+    points,
+    some,
+    tried,
+    typed,
+    usable,
+    workers,
+)
 from tests.test_cli_signals import _own_terminal, _until
 from tests.test_local_provider import endless, linux
 
@@ -65,11 +79,6 @@ def undisturbed(folder: Path, jobs: Mapping[str, Any]) -> dict[str, Any]:
 def copy(start: Path, folder: Path) -> Desk:
     shutil.copytree(start, folder)
     return Desk(folder)
-
-
-def some(found: Sequence[Any], number: int) -> Sequence[Any]:
-    """So many, evenly spread."""
-    return [found[place * len(found) // number] for place in range(number)] if number < len(found) else found
 
 
 @pytest.mark.slow

@@ -193,6 +193,16 @@ def test_a_job_is_recalled_with_its_programs_and_payload() -> None:
     assert (recalled.found.payload, recalled.found.name) == (payload, "tests.job")
 
 
+def test_what_the_service_cannot_tell_any_more_is_not_told_as_empty() -> None:
+    there, clock = cloud()
+    handle = there.new("succeeded", job_type="estimation")
+
+    recalled = ask(clock, there, lambda oqtopus: oqtopus.recall(handle))
+
+    assert recalled.programs == ()
+    assert recalled.fields == {"device": "qulacs", "kind": "estimation", "shots": 100, "observable": None}
+
+
 def test_a_registration_is_nothing_to_recall() -> None:
     there, clock = cloud()
     handle = trapped(there)
@@ -218,7 +228,7 @@ def test_the_account_s_jobs_come_newest_first_with_kind_and_shots() -> None:
     assert [each.started for each in found] == [False, True, True]
 
 
-def test_a_cancelled_registration_costs_the_list_its_kinds_and_nothing_else() -> None:
+def test_a_cancelled_registration_costs_its_page_the_kinds_and_nothing_else() -> None:
     there, clock = cloud()
     handles = [there.new("running") for _ in range(150)]
     orphan = trapped(there)
@@ -226,8 +236,9 @@ def test_a_cancelled_registration_costs_the_list_its_kinds_and_nothing_else() ->
     found = ask(clock, there, listed)
 
     assert sorted(ids(found)) == sorted([*handles, orphan])
-    assert {each.kind for each in found} == {None}
+    assert [each.kind for each in found] == [None] * 100 + ["sampling"] * 51
     assert {each.device for each in found} == {"qulacs", None}
+    assert there.asked("GET jobs") == 4  # one page too many is read ahead
 
 
 FILTERS: list[tuple[dict[str, Any], set[str]]] = [
@@ -316,7 +327,7 @@ def test_two_fetches_of_one_job_bring_the_same_bytes() -> None:
 
 
 def test_a_link_that_has_expired_is_asked_for_anew() -> None:
-    there, clock = cloud(refused={f"{STORAGE}/{name}" for name in ()})
+    there, clock = cloud()
     handle = done(there)
     there.script["GET file"] = [
         answer(403, "<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>")
@@ -332,14 +343,14 @@ def test_a_result_that_is_there_no_more_is_gone_and_what_is_there_is_kept() -> N
     there, clock = cloud()
     expired, removed = done(there, transpile_result={"stats": {}}), done(there)
     del there.files[f"{removed}/result"]
-    there.script["GET file"] = []
-    there.refused = {"*"}
+    there.refused = {f"{expired}/result"}
 
     basket = fetched(clock, there, expired, removed, Handle("gone"))
 
     assert set(basket.lost) == {expired, removed, "gone"}
     assert "job not found" in basket.lost[Handle("gone")]
-    assert list(basket.files[expired]) == ["job.json"]
+    assert list(basket.files[expired]) == ["job.json", "transpile_result.json"]
+    assert list(basket.files[removed]) == ["job.json"]
 
 
 def test_a_script_that_ran_no_job_has_a_log_and_no_result() -> None:
@@ -445,13 +456,14 @@ def test_running_jobs_are_cancelled_and_the_others_are_told() -> None:
 
     answers = ask(clock, there, lambda oqtopus: oqtopus.cancel([*live, over, cancelled, orphan, Handle("gone")]))
 
-    assert answers == {
-        **dict.fromkeys(live),
-        over: 'it is "succeeded" already',
+    expected: dict[str, str | None] = {
+        **{str(handle): None for handle in live},
+        over: 'it is "succeeded"',
         cancelled: None,
         orphan: "it was registered and never submitted, so there is nothing to cancel",
         "gone": "the service does not know it any more",
     }
+    assert answers == expected
     assert [there.jobs[handle]["status"] for handle in live] == ["cancelled"] * 3
     assert there.jobs[orphan]["status"] == "registered"
 
@@ -460,6 +472,7 @@ CANCELS: list[tuple[Fault, str | None]] = [
     (then(500, {"message": "no"}), None),
     (swallowed, None),
     (then(404, {"message": "job not found with the given id"}), None),
+    (then(200, "<html>"), None),
 ]
 
 
@@ -472,6 +485,13 @@ def test_a_cancel_whose_answer_is_lost_is_cleared_up(fault: Fault, words: str | 
     assert there.jobs[handle]["status"] == "cancelled"
 
 
+def test_a_cancel_that_a_proxy_answered_is_not_taken_for_done() -> None:
+    there, clock = cloud(script={"POST cancel": [answer(200, "<html>")]})
+    handle = there.new("running")
+
+    assert ask(clock, there, lambda oqtopus: oqtopus.cancel([handle])) == {handle: 'it is "running"'}
+
+
 def test_a_job_that_ends_while_it_is_cancelled_is_told_as_it_ended() -> None:
     there, clock = cloud()
     handle = there.new("running")
@@ -482,7 +502,7 @@ def test_a_job_that_ends_while_it_is_cancelled_is_told_as_it_ended() -> None:
 
     there.script["POST cancel"] = [ends]
 
-    assert ask(clock, there, lambda oqtopus: oqtopus.cancel([handle])) == {handle: 'it is "succeeded" already'}
+    assert ask(clock, there, lambda oqtopus: oqtopus.cancel([handle])) == {handle: 'it is "succeeded"'}
 
 
 def test_one_cancel_that_fails_keeps_none_of_the_others_from_being_made() -> None:
@@ -555,9 +575,8 @@ def test_devices_of_another_shape_are_an_answer_of_unknown_shape(body: Any) -> N
         ask(clock, there, lambda oqtopus: oqtopus.devices())
 
 
-STRANGE = [
-    answer(200, body) for body in ({"jobs": []}, [1], [{"status": "running"}], [{"job_id": "a/b", "status": "x"}])
-]
+SHAPES: list[Any] = [{"jobs": []}, [1], [{"status": "running"}], [{"job_id": "a/b", "status": "x"}]]
+STRANGE = [answer(200, body) for body in SHAPES]
 
 
 @pytest.mark.parametrize("fault", STRANGE)

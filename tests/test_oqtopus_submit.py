@@ -205,7 +205,7 @@ def test_a_service_that_takes_everything_in_one_request_is_recognised_and_refuse
     words = fails(Rejected, clock, there, pen)
 
     assert words == (
-        "the service does not register jobs; "
+        '"cloud" does not register jobs; '
         "it speaks the older inline API, which qrun does not; ask for an update of the service"
     )
     assert (pen.steps, steps(there)) == ([], ["POST jobs"])
@@ -282,6 +282,9 @@ UNCLEAR: list[list[Fault | None]] = [
     [then(500, {"message": "no"})],
     [then(504, HTML)],
     [then(200, HTML)],
+    [answer(200, HTML), None],
+    [answer(200, []), None],
+    [answer(202, ""), None],
     [then(404, HTML)],
     [swallowed, lost],
     [swallowed, swallowed, swallowed, None],
@@ -515,10 +518,12 @@ def test_no_secret_is_fetched_before_the_first_request() -> None:
     asked: list[Any] = []
     there, clock = cloud()
 
-    access = Access(reveal=lambda source: asked.append(source) or "a.b", clock=clock)
-    oqtopus = Oqtopus(
-        Connection(name="cloud", provider="oqtopus", settings={"url": API, "api_token": 1}), access, there
-    )
+    def reveal(source: Any) -> str:
+        asked.append(source)
+        return "a.b"
+
+    connection = Connection(name="cloud", provider="oqtopus", settings={"url": API, "api_token": 1})
+    oqtopus = Oqtopus(connection, Access(reveal=reveal, clock=clock), there)
     before = list(asked)
     clock.run(prepare_twice(oqtopus))
 

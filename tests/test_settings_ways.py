@@ -15,6 +15,7 @@ from qrun.connection import Access, Connection
 from qrun.errors import Problem, SettingsError
 from qrun.settings import Source, Ways, usable
 from qrun.settings.proxies import proxy_for
+from tests.desk import PROJECT, Desk
 from tests.place import Place
 
 BOTH = {"OQTOPUS_URL": "https://env.example.org/api", "OQTOPUS_API_TOKEN": "env-id.env-secret-0123456"}
@@ -366,6 +367,30 @@ def test_nothing_by_convention_is_read_before_somebody_looks_at_a_connection(pla
     )
 
     assert done.stderr == ""
+
+
+def test_applying_local_jobs_reads_nothing_by_convention(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.write("qrun.toml", f'project = "{PROJECT}"\n[connections.lab]\ntype = "oqtopus"\n')
+    desk.write(".oqtopus", FILE)
+    desk.bell()
+    script = (
+        "import sys\n"
+        "from qrun.cli import cli\n"
+        "try:\n    cli.main(sys.argv[1:], prog_name='qrun')\n"
+        "finally:\n    assert 'configparser' not in sys.modules\n"
+    )
+
+    for words in (["plan"], ["apply"], ["apply"], ["status"]):
+        done = subprocess.run(
+            [sys.executable, "-c", script, *words],
+            cwd=desk.folder,
+            env=desk.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, "Error" in done.stderr) == (0, False), done.stderr
 
 
 def test_names_that_nobody_wrote_are_not_counted_and_unknown_ones_are_not_there(place: Place) -> None:

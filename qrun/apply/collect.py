@@ -12,6 +12,7 @@ from qrun.errors import ProviderError, Unexpected
 from qrun.fact import Fetched
 from qrun.failpoint import failpoint
 from qrun.record import Handle, Output, Record
+from qrun.redact import redacted_bytes
 
 if TYPE_CHECKING:
     from qrun.apply.ledger import Store
@@ -40,6 +41,7 @@ class Collector:
         self.baskets = {handle: Basket(record=record) for handle, record in wanted.items()}
 
     async def raw(self, handle: Handle, name: str, data: bytes) -> None:
+        data = redacted_bytes(data)  # of a provider that repeats our credentials
         basket = self.baskets[handle]
         record = basket.record
         assert record.last is not None

@@ -7,15 +7,17 @@ remembers how a job came to its phase. What is in flight is a task; what waits f
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from qrun.apply.containers import Holding, container, held
 from qrun.apply.ledger import Ledger, Store
 from qrun.apply.publication import Command, Publication
 from qrun.apply.recover import Recoverer
 from qrun.apply.submit import Limits, Submitter
-from qrun.apply.watch import Watcher, container
+from qrun.apply.watch import Watcher
 from qrun.clock import Clock
 from qrun.errors import BudgetError, ProviderError, QrunError, SettingsError, StoreError, Unavailable
 from qrun.events import (
@@ -105,6 +107,7 @@ class Apply:
         self._rested: set[Name] = set()
         self._parked: dict[object, list[Name]] = {}
         self._outbox: list[Step] = []
+        self._labels: list[Name] = []
         self._patient: set[asyncio.Task[None]] = set()  # tasks that only wait, ended by stop()
         self._tasks: asyncio.TaskGroup | None = None
 
@@ -230,6 +233,17 @@ class Apply:
             task.add_done_callback(self._patient.discard)
         return task
 
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """What the task does here may end at any moment with `stop`: nothing has been sent."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._patient.add(task)
+        try:
+            yield
+        finally:
+            self._patient.discard(task)
+
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
@@ -249,7 +263,9 @@ class Apply:
             case Action.FETCH:
                 self.start(self.watcher.fetch_again(name))
             case Action.RELABEL:
-                self.start(self._relabel(name))
+                if not self._labels:
+                    self.start(self._relabel_all())
+                self._labels.append(name)
             case Action.CANCEL:
                 self.start(self._make_room(name, step.reason))
             case Action.HOLD if clearing := self._clearing(step.pair):
@@ -337,7 +353,7 @@ class Apply:
     async def _dispatch(self) -> None:
         """Send what one turn of the loop put into the outbox, so that members of one submission meet."""
         steps, self._outbox = self._outbox, []
-        for group in packed(steps):
+        for group in packed(steps, lambda provider: self.capabilities(provider).packs):
             self.submitter.send(group)
         once_more = self.policy.once_more
         if once_more:
@@ -413,32 +429,45 @@ class Apply:
 
     # --- labels and room ----------------------------------------------------------------------------------------------
 
-    async def _relabel(self, name: Name) -> None:
+    async def _relabel_all(self) -> None:
+        """What one turn of the loop found to relabel: one request a container, whose members share their labels."""
+        names, self._labels = self._labels, []
+        groups: dict[Handle | None, list[Name]] = {}
+        for name in names:
+            record = self.record(name)
+            remote = self.can(self._pairs[name]).relabel and record.handle is not None
+            groups.setdefault(container(record.handle) if remote and record.handle else None, []).append(name)
+        members = held(self.store.records) if set(groups) - {None} else {}
+        for where, some in groups.items():
+            self.start(self._relabel(where, some, members.get(where, ()) if where is not None else ()))
+
+    async def _relabel(self, where: Handle | None, names: Sequence[Name], members: Sequence[Holding]) -> None:
         """Both marks stay; tags that all members of a container share are the container's."""
-        job, record = self._pairs[name].job, self.record(name)
-        assert job is not None and record.last is not None
-        where = "record"
-        can = self.can(self._pairs[name])
-        if can.relabel and record.handle is not None:
-            sharing = [other.key for other in self.store.records.sharing(record.last.marker)]
-            tags = [set(other.tags) for key in sharing if (other := self._job(key)) is not None]
-            shared = tuple(tag for tag in job.tags if all(tag in others for others in tags))
+        if where is not None:
+            job = self._pairs[names[0]].job
+            assert job is not None
+            tags = [other.tags for record, _ in members if (other := self._job(record.key)) is not None]
             labels = Labels(
-                marker=record.last.marker,
+                markers=tuple(dict.fromkeys(attempt.marker for _, attempt in members)),
                 mark=mark(self.project, self.experiment),
-                tags=shared,
+                tags=tuple(tag for tag in job.tags if all(tag in others for others in tags)),
                 description=job.description,
             )
             try:
-                await self.connect(job.target.connection).relabel(Handle(container(record.handle)), labels)
-                where = "provider and record"
+                await self.connect(job.target.connection).relabel(where, labels)
             except ProviderError as error:
-                self.report(error, job=name[0])
-                self.rest(name)
+                self.report(error, job=names[0][0])
+                for name in names:
+                    self.rest(name)
                 return
-        await self.ledger.commit(Labelled(key=name[0], digest=name[1], tags=job.tags, description=job.description))
-        self.emit(Relabelled(experiment=self.experiment, job=name[0], where=where))
-        self.rest(name)
+        jobs = [(name, job) for name in names if (job := self._pairs[name].job) is not None]
+        await self.ledger.commit(
+            *[Labelled(key=key, digest=digest, tags=j.tags, description=j.description) for (key, digest), j in jobs]
+        )
+        told = "record" if where is None else "provider and record"
+        for name in names:
+            self.emit(Relabelled(experiment=self.experiment, job=name[0], where=told))
+            self.rest(name)
 
     def _job(self, key: str) -> Job | None:
         name = self._wanted.get(key)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from qrun.apply.containers import OPEN, open_container
 from qrun.canonical import canonical
 from qrun.clock import stamp
 from qrun.errors import (
@@ -35,6 +36,9 @@ from qrun.record import Handle, Member, Phase
 
 if TYPE_CHECKING:
     from qrun.apply.loop import Apply, Name
+
+
+CLOSED: Final = "leave `open` out of its `submit`"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,6 +78,7 @@ class Submitter:
         self._slots: dict[str, asyncio.Semaphore] = {}
         self._sending: dict[str, int] = {}  # jobs between the queue and their handle, by connection
         self._room = asyncio.Event()
+        self._doors: dict[str, asyncio.Lock] = {}  # of open containers, by connection
 
     def send(self, group: Sequence[Step]) -> None:
         """Send a group of steps that may share a submission, packed as the provider wants them."""
@@ -106,10 +111,11 @@ class Submitter:
         async with slot:
             if not await self._has_room(connection, steps):
                 return
+            send = self._send_openly if _job(steps[0]).conduct.open else self._send_once
             try:
                 left = steps
                 while left and not self._withheld(left, connection):
-                    left = await self._send_once(connection, left)
+                    left = await send(connection, left)
             finally:
                 self._sending[connection] -= len(steps)
 
@@ -135,17 +141,32 @@ class Submitter:
         """A job came to rest, or the command stops: whoever waits may look again."""
         self._room.set()
 
-    async def _send_once(self, connection: str, steps: Sequence[Step]) -> Sequence[Step]:
+    async def _send_openly(self, connection: str, steps: Sequence[Step]) -> Sequence[Step]:
+        """Into the container that is open for such jobs, else into a new one. One after the other, so that all meet in
+        one, and so that what came since a count was taken is ours.
+        """
+        if not self.apply.connect(connection).capabilities.opens:
+            return self._refuse(steps, Rejected(f'"{connection}" keeps nothing open for more jobs', hint=CLOSED))
+        async with self._doors.setdefault(connection, asyncio.Lock()):
+            try:
+                container = await open_container(self.apply, connection, _job(steps[0]))
+            except ProviderError as error:
+                self.apply.break_off(connection, error)
+                return steps
+            return await self._send_once(connection, steps, container)
+
+    async def _send_once(
+        self, connection: str, steps: Sequence[Step], container: Handle | None = None
+    ) -> Sequence[Step]:
         """Send these together. Returns those that are to be sent anew, because others of them were refused."""
         apply = self.apply
         provider = apply.connect(connection)
-        if provider.capabilities.remote:
-            known = await apply.recoverer.opening(connection)
-            if known is None:
-                return steps
         try:
-            submission = self._submission(connection, steps)
-            prepared = await self._prepare(submission)
+            submission = self._submission(connection, steps, container)
+            with apply.interruptible():
+                if provider.capabilities.remote and await apply.recoverer.opening(connection) is None:
+                    return steps
+                prepared = await self._prepare(submission)
         except ManifestError as error:
             return self._refuse(steps, Rejected(*error.problems))
         except Rejected as error:
@@ -235,8 +256,9 @@ class Submitter:
             replace(_reached(step, pen.marker, Phase.LIVE, handle=handle, connection=connection), provided=pen.provided)
             for step, handle in zip(steps, handles, strict=True)
         ]
+        stays = [Noted(marker=pen.marker, facts=OPEN)] if _job(steps[0]).conduct.open else []
         try:
-            await apply.ledger.commit(*facts)
+            await apply.ledger.commit(*facts, *stays)
         except StoreError:
             self._rescue(facts)
             raise
@@ -349,7 +371,7 @@ class Submitter:
         )
         apply.advance(_name(step))
 
-    def _submission(self, connection: str, steps: Sequence[Step]) -> Submission:
+    def _submission(self, connection: str, steps: Sequence[Step], container: Handle | None) -> Submission:
         apply = self.apply
         programs: dict[str, bytes] = {}
         for step in steps:
@@ -362,6 +384,8 @@ class Submitter:
             jobs=tuple(_job(step) for step in steps),
             attempts=tuple(step.attempt for step in steps),
             programs=programs,
+            step="create" if container is None else "join",
+            container=container,
             project=apply.project,
         )
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from qrun.apply.collect import collect, headline
+from qrun.apply.containers import container
 from qrun.errors import ProviderError
 from qrun.events import Cancelling, Fetched, Rested, Running, Warned
 from qrun.fact import Fetched as FetchedFact
@@ -247,8 +248,3 @@ class Watcher:
             self.apply.found_outputs(name)
         self._show(name, fetched)
         self.apply.rest(name)
-
-
-def container(handle: Handle) -> str:
-    """The provider's object that holds the job: `<batch>` of `<batch>/<job>`, `<job>` of `<job>#<i>`, else itself."""
-    return handle.partition("/")[0].partition("#")[0]

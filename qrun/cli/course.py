@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from qrun.apply import Apply, Outcome
 from qrun.apply.publication import Command
 from qrun.apply.submit import Limits
+from qrun.cli.background import listen
 from qrun.cli.exits import INTERRUPTED
 from qrun.cli.out import mute, tell
 from qrun.connection import Access, Connection
@@ -79,6 +80,7 @@ class Course:
         asyncio.run(self._run(works))
 
     async def _run(self, works: Sequence[Work]) -> None:
+        listen()
         connect = Connections(known=self.connections, access=self.access, parallel=self.parallel)
         publish = one_at_a_time(self.publish)
         for work in works:

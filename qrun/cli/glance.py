@@ -71,5 +71,4 @@ def _question(look: Look, values: Values) -> str:
 
 def _settings(settings: Settings) -> Iterator[object]:
     yield (settings.root, settings.project, settings.journal, settings.superseded)
-    for name, connection in sorted(settings.connections.items()):
-        yield (name, connection.provider, connection.site, repr(dict(connection.settings)))
+    yield from settings.connections.signature()

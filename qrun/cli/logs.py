@@ -15,6 +15,7 @@ from qrun.cli.reading import capabilities, project
 from qrun.cli.remote import ask, connection, through
 from qrun.cli.show import Shelf, one, record_of
 from qrun.errors import Problem, UsageError
+from qrun.redact import redacted_bytes
 from qrun.render.safe import safe
 from qrun.render.words import job_name
 from qrun.store.paths import SAFE, job_folder
@@ -95,7 +96,7 @@ def _save(folder: str, key: str, logs: Sequence[Log]) -> None:
         path = os.path.join(folder, f"{job_folder(key)}.{name}")
         try:
             with os.fdopen(os.open(path, NEW, 0o666), "wb") as file:
-                file.write(log.data)
+                file.write(redacted_bytes(log.data))
         except FileExistsError as error:
             raise UsageError(
                 Problem(file=near(path), message="is there already and stays as it is", hint="name another folder")

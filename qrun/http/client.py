@@ -19,7 +19,20 @@ from qrun.http import hosts
 from qrun.http.breaker import Breaker
 from qrun.http.hosts import Address, Target
 from qrun.http.outcome import SICK, Outcome, fault, storage_words
-from qrun.http.policy import KEEP, LIMITS, Call, Happened, Verdict, happened, judge, pause, retry_after, spoken
+from qrun.http.policy import (
+    KEEP,
+    LIMITS,
+    LONGEST,
+    PACE,
+    Call,
+    Happened,
+    Verdict,
+    happened,
+    judge,
+    pause,
+    retry_after,
+    spoken,
+)
 from qrun.http.question import Question, followed, traced, values, written
 from qrun.http.question import query as tail
 from qrun.http.reply import Reply, Words, cleaned
@@ -120,9 +133,12 @@ class Http:
 
         Repeated where it is unclear whether it came through: it replaces itself. Rejected where the storage refuses.
         """
+        link = self._link(Call.UPLOAD, "POST", url, 1 * MiB)
+        seconds = link.limits.seconds + min(LONGEST, len(file[1]) / PACE)
         return await self._pursue(
             replace(
-                self._link(Call.UPLOAD, "POST", url, 1 * MiB),
+                link,
+                limits=replace(link.limits, seconds=seconds),
                 form=(fields, file),
                 secrets=(*values(url), *fields.values()),
             )

@@ -129,7 +129,7 @@ LIMITS: Final[Mapping[Call, Limits]] = {
     Call.READ: Limits(attempts=6, seconds=120, lengthens=True),
     Call.CANCEL: Limits(attempts=4, seconds=60),
     Call.AUTH: Limits(attempts=3, seconds=30),
-    Call.UPLOAD: Limits(attempts=6, seconds=300),
+    Call.UPLOAD: Limits(attempts=6, seconds=120),
     Call.DOWNLOAD: Limits(attempts=6, seconds=120, lengthens=True),
 }
 CONNECT: Final = 10.0  # seconds until a connection must be open

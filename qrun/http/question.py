@@ -71,6 +71,10 @@ def followed(question: Question, outcome: Outcome) -> Target | None:
 def traced(question: Question, outcome: Outcome, seconds: float) -> str:
     path, _, query = question.target.path.partition("?")
     names = "&".join(f"{part.partition('=')[0]}=" for part in query.split("&")) if query else ""
-    where = f"https://{question.target.authority}/…" if question.link else f"{path}{'?' if names else ''}{names}"
+    where = (
+        f"{question.target.scheme}://{question.target.authority}/…"
+        if question.link
+        else f"{path}{'?' if names else ''}{names}"
+    )
     answer = outcome.status or outcome.what
     return f"{question.method} {where} {answer} {seconds * 1000:.0f} ms"

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from qrun.errors import ProviderError, Uncertain, Unexpected
 from qrun.http.policy import Call, date
-from qrun.redact import redact
+from qrun.redact import redact, redacted_values, tainted
 
 DEEPEST: Final = 100
 LONGEST: Final = 300  # characters of somebody else's words
@@ -30,12 +30,13 @@ class Reply:
     place: str = ""  # what was asked, for messages: `"hub", POST /jobs`
 
     def json(self) -> Any:
-        """The body, with no key twice, no NaN, nothing too deep or too long to be honest.
+        """The body, with no key twice, no NaN, nothing too deep or too long to be honest, and no secret of ours.
 
         Raises what `malformed` gives.
         """
         try:
-            return parse(self.content)
+            value = parse(self.content)
+            return redacted_values(value) if tainted(self.content) else value
         except ValueError as error:
             words = cleaned(str(error), ())
         raise self.malformed(f"the answer is not usable JSON: {words}")
@@ -61,7 +62,8 @@ class Words:
 def parse(content: bytes) -> Any:
     """Strict JSON; raises ValueError."""
     try:
-        value = json.loads(content, object_pairs_hook=_unique, parse_constant=_constant, parse_float=_finite)
+        text = content.decode("utf-8-sig")
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_constant, parse_float=_finite)
     except RecursionError:
         raise ValueError(f"nested deeper than {DEEPEST} levels") from None
     if content.count(b"[") + content.count(b"{") > DEEPEST:

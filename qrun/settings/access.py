@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 from qrun.connection import Access
 from qrun.errors import Problem
@@ -55,5 +54,7 @@ def _secrets(text: str) -> Iterator[str]:
     yield text
     login = re.match(r"https?://([^/@]*:([^/@]*))@", text)
     if login is not None:
+        from urllib.parse import unquote
+
         for part in login.groups():
             yield from (part, unquote(part))

@@ -9,10 +9,11 @@ from typing import Any, Final
 from qrun.archive import entry
 from qrun.clock import Clock
 from qrun.errors import ProviderError, Unexpected
-from qrun.http import Call, Http
+from qrun.http import Http
 from qrun.job import Job
 from qrun.provider import Device
 from qrun.providers.oqtopus import wire
+from qrun.providers.oqtopus.asking import read
 
 FRESH: Final = 60.0  # seconds
 INFO: Final = 4 * 2**20  # bytes of a device's own description, unpacked
@@ -56,7 +57,7 @@ class Devices:
             return snapshot(document, await self._info(document))
 
     async def _ask(self) -> Mapping[str, Document]:
-        told = (await self.http.ask(Call.READ, "GET", "/devices")).json()
+        told = await read(self.http, "/devices")
         if not isinstance(told, list):
             raise Unexpected("the list of devices is not a list", hint="the service may be newer than this qrun")
         self._known = {wire.member(each, "device_id", of="a device"): each for each in told}

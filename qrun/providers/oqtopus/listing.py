@@ -1,8 +1,8 @@
 """Reading the list of an account's jobs, page by page.
 
 The server has no cursor and no total: pages are numbered, and a page past the end is empty or, by the service's own
-words, the last one again. `job_type` and `shots` are asked for only where they are needed: one registered job that was
-cancelled makes a list that shows them fail as a whole.
+words, the last one again. `job_type` and `shots` are asked for only where they are needed, and only once
+it is seen that they can be shown: one registered job that was cancelled makes a whole page that holds them fail.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from qrun.clock import instant
-from qrun.errors import Unavailable, Unexpected
-from qrun.http import Call, Http
+from qrun.errors import Unexpected
+from qrun.http import Http
 from qrun.provider import Filters, Found
-from qrun.providers.oqtopus.wire import WORDS
+from qrun.providers.oqtopus.asking import read
+from qrun.providers.oqtopus.wire import WORDS, submitted
 
 SIZE: Final = 100  # jobs on a page; the server takes no more
 SEARCH: Final = 1024  # characters of a text to search for
 AHEAD: Final = 8  # pages that are asked for at the same time
 FOUND: Final = "job_id,name,description,status,submitted_at,device_id"
 SHOWN: Final = f"{FOUND},job_type,shots"
-TRAPPED: Final = 500  # what a list answers that would show such a job whole
 WATCHED: Final = "job_id,status,device_id,submitted_at,ready_at,running_at,ended_at,execution_time"
 
 Document = Mapping[str, Any]
@@ -44,14 +44,7 @@ async def pages(
     while True:
         wanted = ahead if expected is None else min(AHEAD, max(1, expected()))
         numbers = range(number, number + (1 if number == 1 else wanted))
-        try:
-            listed = await asyncio.gather(*(page(http, fields, query, each) for each in numbers))
-        except Unavailable as error:
-            if fields != SHOWN or error.status != TRAPPED:
-                raise
-            fields = FOUND
-            continue
-        for documents in listed:
+        for documents in await asyncio.gather(*(page(http, fields, query, each) for each in numbers)):
             fresh = [each for each in documents if each.get("job_id") not in known]
             known.update(each.get("job_id") for each in fresh)
             if fresh:
@@ -89,8 +82,13 @@ def meant(found: Found, filters: Filters) -> bool:
 
 
 async def page(http: Http, fields: str, query: Mapping[str, str], number: int) -> Sequence[Document]:
+    """One page; where all is wanted, it is first seen whether all can be shown, else it is done without."""
+    if fields == SHOWN:
+        documents = await page(http, FOUND, query, number)
+        if not documents or any(each.get("status") == "cancelled" and not submitted(each) for each in documents):
+            return documents
     asked = {"fields": fields, "size": str(SIZE), "page": str(number), **query}
-    told = (await http.ask(Call.READ, "GET", "/jobs", query=asked)).json()
+    told = await read(http, "/jobs", asked)
     if not isinstance(told, list) or not all(isinstance(each, dict) for each in told):
         raise Unexpected("the list of jobs is not a list", hint="the service may be newer than this qrun")
     return told

@@ -7,22 +7,23 @@ from typing import Any
 
 from qrun.archive import entry
 from qrun.errors import Missing
-from qrun.http import Call, Http, segment
+from qrun.http import Http, segment
 from qrun.providers.oqtopus import wire
+from qrun.providers.oqtopus.asking import read
 from qrun.providers.oqtopus.listing import FOUND, Document, pages
 from qrun.record import Handle
 
 
 async def status(http: Http, handle: Handle) -> str:
     """The service's word; also for jobs whose whole document it cannot show."""
-    told = (await http.ask(Call.READ, "GET", f"/jobs/{segment(handle)}/status")).json()
+    told = await read(http, f"/jobs/{segment(handle)}/status")
     word: str = wire.member(told, "status", of=f'job "{handle}"')
     return word
 
 
 async def document(http: Http, handle: Handle) -> Document:
     """The whole document, with links made afresh. Only for a job that was submitted."""
-    told: Document = (await http.ask(Call.READ, "GET", f"/jobs/{segment(handle)}")).json()
+    told: Document = await read(http, f"/jobs/{segment(handle)}")
     wire.member(told, "status", of=f'job "{handle}"')
     return told
 

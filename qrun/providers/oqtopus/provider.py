@@ -67,9 +67,10 @@ class Oqtopus:
         self.connection = connection
         self.access = access
         self._token: str | None = None
+        url, _ = _needed(connection, "url"), _needed(connection, "api_token")
         self.http = Http(
             name=connection.name,
-            url=_needed(connection, "url"),
+            url=url,
             access=access,
             headers=lambda: {"q-api-token": self._revealed()},
             words=wire.words,
@@ -137,7 +138,7 @@ class Oqtopus:
         if not wire.submitted(told):
             raise Missing(f'"{handle}" was registered and never submitted', hint="there is nothing to take in")
         content = await looking.content(self.http, handle, told)
-        fields = recalled.fields(told, content or {})
+        fields = recalled.fields(told, content)
         programs = () if content is None else recalled.programs(content, fields["kind"])
         return Recalled(found=_found(told, content), fields=fields, programs=programs)
 
@@ -237,12 +238,13 @@ async def cancel(http: Http, handle: Handle) -> str | None:
             return "it was registered and never submitted, so there is nothing to cancel"
         if WORDS.get(word) is Phase.LIVE:
             with suppress(Rejected, Missing):
-                await http.ask(Call.CANCEL, "POST", f"/jobs/{segment(handle)}/cancel")
-                return None
+                reply = await http.ask(Call.CANCEL, "POST", f"/jobs/{segment(handle)}/cancel")
+                if wire.words(reply) is not None:
+                    return None
             word = await looking.status(http, handle)
     except Missing:
         return "the service does not know it any more"
-    return None if word == "cancelled" else f'it is "{word}" already'
+    return None if word == "cancelled" else f'it is "{word}"'
 
 
 def _found(told: Document, content: Mapping[str, Any] | None) -> Found:

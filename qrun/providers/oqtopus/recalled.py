@@ -13,8 +13,11 @@ from qrun.providers.oqtopus.wire import INFOS, KINDS, TRANSPILED, member, said, 
 FACTOR: Final = re.compile(r"([IXYZ])\s*([0-9]*)\s*")
 
 
-def fields(document: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a manifest; options that are what the server does anyway are left out."""
+def fields(document: Mapping[str, Any], content: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The fields of a manifest. `content` is None where it is gone, and with it the observable, which is None then.
+
+    Options that are what the server does anyway are left out: it writes them into jobs that asked for nothing.
+    """
     kind = KINDS.get(said(document, "job_type"))
     if kind is None:
         raise Unexpected(f'a job of type "{document.get("job_type")}" has no kind here')
@@ -24,10 +27,12 @@ def fields(document: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str,
     told: dict[str, Any] = {"device": member(document, "device_id", of="a job"), "kind": kind}
     whole = {
         "shots": None if kind == "sse" else document.get("shots"),
-        "observable": [_term(term) for term in content.get("operator") or ()],
+        "observable": [_term(term) for term in (content or {}).get("operator") or ()],
         "options": options,
         "description": unmarked(said(document, "description")),
     }
+    if content is None and kind == "estimation":
+        told["observable"] = None
     return told | {name: value for name, value in whole.items() if value}
 
 

@@ -16,6 +16,7 @@ from qrun.errors import Denied, Missing, ProviderError, Rejected, Unavailable, U
 from qrun.http import Call, Http, segment
 from qrun.provider import Sending
 from qrun.providers.oqtopus import wire
+from qrun.providers.oqtopus.asking import read
 from qrun.providers.oqtopus.looking import known
 from qrun.record import Handle
 
@@ -92,14 +93,14 @@ async def _uploaded(http: Http, packed: bytes, sending: Sending) -> Handle:
 async def _registered(http: Http) -> tuple[Handle, str, dict[str, str]]:
     """An id, and the form with which a program is uploaded: its fields go back as they came, whatever they are."""
     try:
-        told = (await http.ask(Call.READ, "POST", "/jobs")).json()
+        told = await read(http, "/jobs", method="POST")
     except ProviderError as error:
         if error.status != OLD:
             raise
-        raise Rejected("the service does not register jobs", hint=CURE, words=error.words) from error
+        raise Rejected(f'"{http.name}" does not register jobs', hint=CURE, words=error.words) from error
     form = told.get("presigned_url") if isinstance(told, dict) else None
     if form is None and isinstance(told, dict) and "job_id" in told:
-        raise Rejected("the service gives no place for the program", hint=CURE)
+        raise Rejected(f'"{http.name}" gives no place for the program', hint=CURE)
     handle = wire.handle(told)
     url = wire.member(form, "url", of="the form for the upload")
     fields = wire.member(form, "fields", dict, of="the form for the upload")
@@ -112,8 +113,10 @@ async def _start(http: Http, clock: Clock, handle: Handle, metadata: Mapping[str
         if turn:
             await clock.sleep(PAUSE * 2 ** (turn - 1))
         try:
-            await http.ask(Call.SUBMIT, "POST", f"/jobs/{segment(handle)}/submit", json=metadata)
-            return
+            reply = await http.ask(Call.SUBMIT, "POST", f"/jobs/{segment(handle)}/submit", json=metadata)
+            if wire.words(reply) is not None:
+                return
+            raise reply.malformed("the answer is not the service's own")
         except Uncertain as error:
             doubt, lost = True, error
         except (Unavailable, Denied) as error:

@@ -168,7 +168,7 @@ class Watch:
         except Missing as error:
             word = str(error.status or 404)
             return Status(phase=Phase.LOST, word=word, message=error.words or "the service does not know the job")
-        if len(self.documents) < KEPT:
+        if document.get("status") == "succeeded" and len(self.documents) < KEPT:
             self.documents[handle] = document
         return wire.status(document)
 

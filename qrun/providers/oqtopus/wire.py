@@ -159,7 +159,7 @@ def refused(job: Job, message: str, *, field: str | None = None, hint: str | Non
 
 
 def words(reply: Reply) -> Words | None:
-    """The cloud's own error; None for anything else, such as a page that a proxy made."""
+    """What the cloud says itself, of an error or of what was done; None for anything else, such as a proxy's page."""
     try:
         told = json.loads(reply.content)
     except (ValueError, RecursionError):
