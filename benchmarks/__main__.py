@@ -17,6 +17,7 @@ from pathlib import Path
 
 import qrun
 from benchmarks.measure import Figure, Run, median, once, ratio, side_by_side
+from benchmarks.transports import transports
 
 BASE = [sys.executable, "-c", "import click"]
 SIX = [sys.executable, "-c", "import yaml, jsonschema, httpx, grpc, click, jinja2"]
@@ -172,6 +173,7 @@ def main() -> None:
         "run": first_run,
         "bell": bell,
         "journal": journal,
+        "http": transports,
     }
     chosen = [name for name in groups if name in options.only.split(",")] or list(groups)
     begun = time.perf_counter()

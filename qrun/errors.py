@@ -132,7 +132,7 @@ class ProviderError(QrunError):
 class Unavailable(ProviderError):
     """Nothing reached the provider, or a question stayed unanswered: ask again later.
 
-    `retry_after` is how many seconds the provider, or our own care for it, wants to be left alone.
+    `retry_after` is how many seconds the provider asks to be left alone.
     """
 
     code = "unavailable"

@@ -578,6 +578,25 @@ def test_a_provider_that_asks_to_be_left_alone_holds_nothing_and_is_no_error() -
     assert "submit" not in scene.cloud.requests
 
 
+def test_an_outage_in_the_middle_is_waited_for() -> None:
+    scene = Scene(faults={"prepare": [None, *["unavailable"] * 5]})
+
+    outcome = scene.apply(job("a"), job("b", shots=3, conduct=Conduct(needs=("a",))))
+
+    assert (outcome.held, outcome.errors) == ({}, [])
+    assert set(scene.phases().values()) == {Phase.SUCCEEDED}
+    assert [event.message for event in scene.told(Warned)] == ["no route to the cloud; what is to be sent waits for it"]
+
+
+def test_a_provider_that_never_answered_is_given_up_at_once() -> None:
+    scene = Scene(faults={"prepare": ["unavailable"] * 5})
+
+    outcome = scene.apply(job("a"))
+
+    assert outcome.held == {"a": 'connection "sky" is not usable now'}
+    assert [str(error) for error in outcome.errors] == ["no route to the cloud"]
+
+
 def test_a_command_that_is_stopped_waits_for_no_preparation() -> None:
     scene = Scene(faults={"prepare": ["slow"]})
     loop = scene.loop()

@@ -438,6 +438,7 @@ def test_the_account_the_system_and_the_announcements_can_be_read(cloud: Emulato
     assert cloud.ask("GET", "/users/me").json["organization"] == "Lab"
     assert cloud.ask("GET", "/system/settings").json["editable_fields"] == ["name", "organization"]
     assert [each["id"] for each in cloud.ask("GET", "/announcements").json["announcements"]] == [1, 2]
+    assert cloud.ask("GET", "/announcements", current_time="2001-01-01T00:00:00Z").json == {"announcements": []}
     assert cloud.ask("GET", "/announcements/1").json["id"] == 1
     assert cloud.ask("GET", "/announcements/9").status == 404
     assert cloud.ask("GET", "/announcements/x").status == 422

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from qrun.apply.loop import Apply, Name
 
 
+PATIENCE: Final = 600.0  # seconds that a provider may ask to be left alone while a command waits for it
+PAUSE: Final = 60.0  # seconds at most between two tries of a provider that does not answer
 CLOSED: Final = "leave `open` out of its `submit`"
 
 
@@ -78,6 +80,7 @@ class Submitter:
         self._slots: dict[str, asyncio.Semaphore] = {}
         self._sending: dict[str, int] = {}  # jobs between the queue and their handle, by connection
         self._room = asyncio.Event()
+        self._silent: dict[str, int] = {}  # how often a connection that has answered was unavailable since
         self._doors: dict[str, asyncio.Lock] = {}  # of open containers, by connection
 
     def send(self, group: Sequence[Step]) -> None:
@@ -171,9 +174,13 @@ class Submitter:
             return self._refuse(steps, Rejected(*error.problems))
         except Rejected as error:
             return self._refuse(steps, error)
+        except Unavailable as error:
+            await self._later(connection, error)
+            return steps
         except ProviderError as error:
             apply.break_off(connection, error)
             return steps
+        self._silent[connection] = 0
         members = _members(steps, prepared)
         mine = marker(apply.project, apply.experiment, members)
         try:
@@ -211,6 +218,19 @@ class Submitter:
             return False
         return True
 
+    async def _later(self, connection: str, error: Unavailable) -> None:
+        """Wait for a provider that has answered before; give up one that never did, or that asks for a long time."""
+        apply = self.apply
+        times = self._silent.get(connection)
+        if times is None or not apply.policy.wait or (error.retry_after or 0) > PATIENCE:
+            apply.break_off(connection, error)
+            return
+        if not times:
+            apply.emit(Warned(experiment=apply.experiment, message=f"{error}; what is to be sent waits for it"))
+        self._silent[connection] = times + 1
+        with apply.interruptible():
+            await apply.clock.sleep(max(error.retry_after or 0, min(PAUSE, 2.0**times)))
+
     async def _prepare(self, submission: Submission) -> Prepared:
         """Past `good_until` the preparation is made again, so that nothing waits between intent and request."""
         provider = self.apply.connect(submission.connection)
@@ -235,7 +255,11 @@ class Submitter:
         except Rejected as error:
             await self._absent(steps, pen)
             return self._refuse(steps, error)
-        except (Unavailable, Denied, Missing) as error:
+        except Unavailable as error:
+            await self._absent(steps, pen)
+            await self._later(connection, error)
+            return steps
+        except (Denied, Missing) as error:
             await self._absent(steps, pen)
             apply.break_off(connection, error)
             return steps

@@ -242,7 +242,7 @@ class Http:
         until = stamp(math.ceil(self._clock.now() + wait)).replace(".000", "")
         reason = f"it failed {breaker.failures} times in a row" if breaker.open else "the server asks to wait"
         text = f"{place}: not asked before {until}, in {spoken(wait)}: {reason}"
-        return Unavailable(text, hint="run again later", retry_after=wait)
+        return Unavailable(text, hint="run again later", retry_after=None if breaker.open else wait)
 
     async def _once(self, question: Question, left: float, attempt: int) -> Outcome:
         """A submit has its whole time, whatever was waited before: one that is cut off has an unclear outcome."""

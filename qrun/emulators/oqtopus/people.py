@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, Final
 
+from qrun.clock import instant
 from qrun.emulators.accounts import Account
 from qrun.emulators.oqtopus.asked import invalid, problem
 from qrun.emulators.oqtopus.shown import at
 from qrun.emulators.wire import Answer, Call, refuse, said
 
 YEAR: Final = 365 * 86400
-ANNOUNCEMENTS: Final = (
+ANNOUNCEMENTS: Final[tuple[dict[str, Any], ...]] = (
     {
         "id": 1,
         "title": "A stand-in",
@@ -79,8 +81,12 @@ class People:
         return Answer(status=204)
 
     def announcements(self, call: Call, _: Account) -> Answer:
+        """All of them, or those that stand at `current_time`."""
         query = call.query
         listed = list(ANNOUNCEMENTS)
+        if "current_time" in query:
+            now = _time(query["current_time"])
+            listed = [each for each in listed if instant(each["start_time"]) <= now <= instant(each["end_time"])]
         if query.get("order", "").upper() == "DESC":
             listed.reverse()
         first, most = (int(text) if (text := query.get(name, "")).isdigit() else None for name in ("offset", "limit"))
@@ -97,6 +103,14 @@ class People:
 
     def settings(self, _: Call, __: Account) -> Answer:
         return said(SETTINGS)
+
+
+def _time(text: str) -> float:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        invalid([problem("datetime_parsing", ("query", "current_time"), "Input should be a valid datetime")])
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
 def _shown(account: Account) -> dict[str, Any]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from qrun.archive import entry
 from qrun.errors import Missing
 from qrun.http import Http, segment
 from qrun.providers.oqtopus import wire
-from qrun.providers.oqtopus.asking import read
+from qrun.providers.oqtopus.asking import read, unpacked
 from qrun.providers.oqtopus.listing import FOUND, Document, pages
 from qrun.record import Handle
 
@@ -65,13 +64,13 @@ async def output(http: Http, handle: Handle, told: Document, name: str) -> bytes
     if link is None:
         return None
     try:
-        return entry(await http.download(link))
+        return await unpacked(http, link)
     except Missing:
         link = _link(await document(http, handle), name)
     if link is None:
         return None
     try:
-        return entry(await http.download(link))
+        return await unpacked(http, link)
     except Missing:
         return None
 
