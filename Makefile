@@ -22,7 +22,7 @@ help:
 	@echo "make official     the official OQTOPUS clients against the emulator, in an environment of their own"
 	@echo "make kill-sweep   SIGKILL at every system call of an apply (minutes; needs strace)"
 	@echo "make bench        the benchmarks, as ratios measured side by side"
-	@echo "make bench-oqtopus  a thousand jobs by qrun and by the official clients, on one emulator"
+	@echo "make bench-oqtopus   a thousand jobs by qrun and by the official clients, on one emulator"
 	@echo "make clean        remove the environments and caches"
 
 demo: $(VENV)/.core

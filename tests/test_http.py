@@ -335,3 +335,15 @@ def test_nothing_is_loaded_or_opened_before_the_first_request() -> None:
     asyncio.run(http.aclose())
 
     assert "_wire" not in vars(http)
+
+
+def test_a_form_is_sent_as_a_browser_does_and_its_values_stand_in_no_error() -> None:
+    server = cloud(own(200), own(403, "no such user: p&ssw0rd-of-mine"))
+    http = server.http()
+
+    server.run(http.ask(Call.AUTH, "POST", "/token", form={"user": "a b", "password": "p&ssw0rd-of-mine"}))
+    raised = server.fails(http.ask(Call.AUTH, "POST", "/token", form={"password": "p&ssw0rd-of-mine"}))
+
+    assert server.asked[0][1].content == b"user=a+b&password=p%26ssw0rd-of-mine"
+    assert server.asked[0][1].headers["content-type"] == "application/x-www-form-urlencoded"
+    assert "p&ssw0rd" not in str(raised)

@@ -33,7 +33,7 @@ from qrun.http.policy import (
     retry_after,
     spoken,
 )
-from qrun.http.question import Question, followed, traced, values, written
+from qrun.http.question import FORM, JSON, Question, encoded, followed, traced, values, written
 from qrun.http.question import query as tail
 from qrun.http.reply import Reply, Words, cleaned
 from qrun.job import NOTHING
@@ -105,13 +105,15 @@ class Http:
         *,
         query: Mapping[str, str] | None = None,
         json: Any = ABSENT,
+        form: Mapping[str, str] | None = None,
         limit: int = 32 * MiB,
         deadline: float | None = None,
     ) -> Reply:
         """The answer where it is a success, else an error that says who acts (see the table in `policy`).
 
         `path` begins with a slash and is encoded already (`segment`). `deadline` in seconds is for the request, its
-        repetitions and the waits between them, not for the line of `max_in_flight` and `requests_per_second`.
+        repetitions and the waits between them, not for the line of `max_in_flight` and `requests_per_second`. `form` is
+        sent as a browser does, in place of `json`; its values count as secrets.
         """
         limits = LIMITS[call] if deadline is None else replace(LIMITS[call], seconds=deadline, lengthens=False)
         place = f'"{self.name}", {method} {path}'
@@ -124,7 +126,9 @@ class Http:
                 limits=limits,
                 size=limit,
                 words=self._words,
-                content=None if json is ABSENT else written(json, place),
+                content=encoded(form) if form is not None else None if json is ABSENT else written(json, place),
+                kind=FORM if form is not None else JSON,
+                secrets=tuple(form.values()) if form is not None else (),
             )
         )
 
@@ -276,7 +280,7 @@ class Http:
         else:
             headers |= {"accept": "application/json", **self._proof()}
             if question.method != "GET":
-                headers["content-type"] = "application/json"
+                headers["content-type"] = question.kind
         return Outgoing(
             method=question.method,
             target=question.target,

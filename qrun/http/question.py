@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import parse_qsl, quote, urljoin, urlsplit
+from typing import Any, Final
+from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit
 
 from qrun.canonical import canonical
 from qrun.errors import Rejected
@@ -14,6 +14,10 @@ from qrun.http.hosts import Target
 from qrun.http.outcome import Outcome
 from qrun.http.policy import Call, Limits
 from qrun.http.reply import Reply, Words, cleaned
+
+
+JSON: Final = "application/json"
+FORM: Final = "application/x-www-form-urlencoded"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +32,7 @@ class Question:
     size: int
     words: Callable[[Reply], Words | None]
     content: bytes | None = None
+    kind: str = JSON  # of the content
     form: tuple[Mapping[str, str], tuple[str, bytes, str]] | None = None
     secrets: tuple[str, ...] = ()
 
@@ -49,6 +54,10 @@ def written(json: Any, place: str) -> bytes:
     except ValueError as error:
         words = cleaned(str(error), ())
     raise Rejected(f"{place}: the request cannot be written as JSON, and was not sent: {words}")
+
+
+def encoded(form: Mapping[str, str]) -> bytes:
+    return urlencode(form).encode()
 
 
 def values(url: str) -> list[str]:

@@ -178,9 +178,7 @@ class Oqtopus:
             await sink.gone(handle, "the service has no result of this job any more")
 
     def read(self, job: Mapping[str, Any], raw: Mapping[str, bytes]) -> Mapping[str, Any]:
-        """Bits are named by the job's programs where `raw` holds them under their SHA-256, else by what was made of
-        them.
-        """
+        """Bits are named by the programs, which `raw` holds by their SHA-256, else by what the service made of one."""
         told = _read(raw, DOCUMENT)
         programs = [raw.get(program["sha256"]) for program in job.get("program", ())]
         if programs == [None] and TRANSPILED in raw:
