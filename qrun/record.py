@@ -77,6 +77,17 @@ class Output:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Download:
+    """The bytes of one output of an attempt, on their way to disk."""
+
+    key: str
+    digest: str
+    attempt: int
+    name: str
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
     """All attempts of one (key, digest), in the order of their numbers."""
 

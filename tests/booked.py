@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from typing import Any, Final, NoReturn
 
 from tests.desk import Desk
 from tests.emulator import Emulator
-from tests.killing import Look, typed
+from tests.killing import PATIENCE, Look, typed
 
 MODULES: Final = ("cli.apply", "cli.conclusion", "cli.course", "cli.running", "http.wire", "providers.oqtopus.provider")
 JOB: Final = {"provider": "oqtopus", "device": "qulacs", "program": "programs/bell.qasm"}
@@ -123,6 +124,7 @@ def _become(
         for number, path in enumerate(files, 1):
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
         sys.argv = ["qrun", *words]
+        signal.alarm(PATIENCE)
         first()
         import_module("qrun.cli").main()
     except SystemExit as end:

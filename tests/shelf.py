@@ -10,7 +10,7 @@ from typing import Any
 from qrun.errors import StoreError
 from qrun.fact import Fact, Fetched, Intended, fact_from_json, fact_to_json, fold
 from qrun.job import Program
-from qrun.record import Output, Record, Records
+from qrun.record import Download, Output, Record, Records
 
 
 class Killed(BaseException):
@@ -62,9 +62,10 @@ class Shelf:
         assert sha256(data).hexdigest() == program.sha256
         self.files[f"programs/{program.sha256}"] = data
 
-    def keep_output(self, key: str, digest: str, attempt: int, name: str, data: bytes) -> Output:
-        self.files.setdefault(f"{key}/{digest}/{attempt}/{name}", data)
-        return Output(name=name, sha256=sha256(data).hexdigest(), size=len(data))
+    def keep_outputs(self, downloads: Sequence[Download]) -> list[Output]:
+        for d in downloads:
+            self.files.setdefault(f"{d.key}/{d.digest}/{d.attempt}/{d.name}", d.data)
+        return [Output(name=d.name, sha256=sha256(d.data).hexdigest(), size=len(d.data)) for d in downloads]
 
     def missing(self, record: Record) -> bool:
         last = record.last

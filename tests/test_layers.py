@@ -42,7 +42,6 @@ HOMES = {
     "pulser": ("providers/local/",),
     "pulser_simulation": ("providers/local/",),
     "httpx": ("http/",),
-    "starlette": ("emulators/",),
     "uvicorn": ("emulators/",),
     "grpc": ("providers/iqm/",),
 }

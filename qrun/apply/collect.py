@@ -11,11 +11,11 @@ from qrun.canonical import canonical
 from qrun.errors import ProviderError, Unexpected
 from qrun.fact import Fetched
 from qrun.failpoint import failpoint
-from qrun.record import Handle, Output, Record
+from qrun.record import Download, Handle, Output, Record
 from qrun.redact import redacted_bytes
 
 if TYPE_CHECKING:
-    from qrun.apply.ledger import Store
+    from qrun.apply.ledger import Ledger
     from qrun.provider import Provider
 
 INLINE: Final = 64 * 1024  # the largest normal form that the record itself holds, in bytes
@@ -36,16 +36,14 @@ class Basket:
 class Collector:
     """The sink of one fetch, for all wanted members of a container at once."""
 
-    def __init__(self, store: Store, wanted: Mapping[Handle, Record]) -> None:
-        self.store = store
+    def __init__(self, ledger: Ledger, wanted: Mapping[Handle, Record]) -> None:
+        self.ledger = ledger
         self.baskets = {handle: Basket(record=record) for handle, record in wanted.items()}
 
     async def raw(self, handle: Handle, name: str, data: bytes) -> None:
         data = redacted_bytes(data)  # of a provider that repeats our credentials
         basket = self.baskets[handle]
-        record = basket.record
-        assert record.last is not None
-        basket.outputs.append(self.store.keep_output(record.key, record.digest, record.last.n, name, data))
+        basket.outputs.append(await self.ledger.keep(_download(basket.record, name, data)))
         basket.raw[name] = data
         failpoint("kept")
 
@@ -56,18 +54,18 @@ class Collector:
         self.baskets[handle].gone = words
 
 
-async def collect(store: Store, provider: Provider, wanted: Mapping[Handle, Record]) -> dict[Handle, Fetched | str]:
+async def collect(ledger: Ledger, provider: Provider, wanted: Mapping[Handle, Record]) -> dict[Handle, Fetched | str]:
     """For each handle the fact that its outputs are durable, or the words with which the provider says they are gone.
 
     Raises ProviderError when nothing could be fetched.
     """
-    sink = Collector(store, wanted)
+    sink = Collector(ledger, wanted)
     await provider.fetch(list(wanted), sink)
-    return {handle: _fact(store, provider, basket) for handle, basket in sink.baskets.items()}
+    return {handle: await _fact(ledger, provider, basket) for handle, basket in sink.baskets.items()}
 
 
-def _fact(store: Store, provider: Provider, basket: Basket) -> Fetched | str:
-    record = basket.record
+async def _fact(ledger: Ledger, provider: Provider, basket: Basket) -> Fetched | str:
+    record, store = basket.record, ledger.store
     assert record.last is not None
     if basket.gone is not None:
         return basket.gone
@@ -84,7 +82,7 @@ def _fact(store: Store, provider: Provider, basket: Basket) -> Fetched | str:
         return "the provider gave no results"
     text = canonical(results)
     if len(text) > INLINE:
-        kept = store.keep_output(record.key, record.digest, record.last.n, RESULTS, text)
+        kept = await ledger.keep(_download(record, RESULTS, text))
     else:
         kept = Output(name=RESULTS, sha256=sha256(text).hexdigest(), size=len(text))
     return Fetched(
@@ -94,6 +92,11 @@ def _fact(store: Store, provider: Provider, basket: Basket) -> Fetched | str:
         outputs=(*basket.outputs, kept),
         results=results if len(text) <= INLINE else None,
     )
+
+
+def _download(record: Record, name: str, data: bytes) -> Download:
+    assert record.last is not None
+    return Download(key=record.key, digest=record.digest, attempt=record.last.n, name=name, data=data)
 
 
 def headline(results: Mapping[str, Any] | None) -> Sequence[tuple[str, int]]:

@@ -223,7 +223,7 @@ class Watcher:
 
     async def _fetch(self, connection: str, wanted: Mapping[Handle, Record]) -> dict[Handle, FetchedFact | str]:
         try:
-            return await collect(self.apply.store, self.apply.connect(connection), wanted)
+            return await collect(self.apply.ledger, self.apply.connect(connection), wanted)
         except ProviderError as error:
             self.apply.report(error, connection=connection)
             return {}

@@ -15,7 +15,6 @@ from qrun.http.outcome import Outcome
 from qrun.http.policy import Call, Limits
 from qrun.http.reply import Reply, Words, cleaned
 
-
 JSON: Final = "application/json"
 FORM: Final = "application/x-www-form-urlencoded"
 

@@ -146,9 +146,10 @@ class Wire:
         self._idle.setdefault(key, []).append(transport)
         if sum(map(len, self._idle.values())) > self._most:
             oldest = next(iter(self._idle))
-            await self._idle[oldest].pop(0).aclose()
+            spare = self._idle[oldest].pop(0)
             if not self._idle[oldest]:
                 del self._idle[oldest]
+            await spare.aclose()
 
     async def _drop(self, transport: httpx.AsyncBaseTransport) -> None:
         if transport is not self._given:

@@ -23,7 +23,7 @@ from qrun.errors import Problem, StoreError
 from qrun.fact import WORD_OF, Fact, Fetched, Intended, Labelled, Noted, Reached, Renamed, Taken, fold
 from qrun.failpoint import failpoint
 from qrun.job import Program
-from qrun.record import Output, Record, union
+from qrun.record import Download, Output, Record, union
 from qrun.store import lock as locks
 from qrun.store import records as pages
 from qrun.store.disk import Disk
@@ -206,23 +206,18 @@ class Store(View):
         return sha
 
     @_whole
-    def keep_output(self, key: str, digest: str, attempt: int, name: str, data: bytes) -> Output:
+    def keep_outputs(self, downloads: Sequence[Download]) -> list[Output]:
         """Keep what was downloaded, durable and read-only. What an earlier fetch brought is never replaced: other bytes
         are kept beside it, and `told` says so.
         """
-        file = output_file(attempt, name)
-        output = Output(name=file, sha256=sha256(data).hexdigest(), size=len(data))
-        first = self._first(key, digest, file)
-        if first is not None and first.sha256 != output.sha256:
-            self._diverged(key, digest, file, data)
-            return first
-        path = f"{self.folder}/{run_folder(key, digest)}/{file}"
-        here = None if first is None else self.files.content(path)
-        if here is not None and here != data and not here.startswith(POINTER):
-            self.files.set_aside(path)
-        if here is None or self.disk.lstat(path) is None:
-            self.files.replace(path, data)
-        return output
+        new: list[tuple[str, bytes]] = []
+        outputs = [self._kept(download, new) for download in downloads]
+        self.files.replace_all(new)
+        return outputs
+
+    def keep_output(self, key: str, digest: str, attempt: int, name: str, data: bytes) -> Output:
+        """The same for one."""
+        return self.keep_outputs([Download(key=key, digest=digest, attempt=attempt, name=name, data=data)])[0]
 
     def rescue(self, facts: Sequence[Fact], directory: str | None = None) -> str:
         """Write facts that the journal would not take where there is room, and say where.
@@ -366,6 +361,23 @@ class Store(View):
         return replace(fact, outputs=stands, diverged=diverged)
 
     # --- outputs ------------------------------------------------------------------------------------------------------
+
+    def _kept(self, download: Download, new: list[tuple[str, bytes]]) -> Output:
+        """What stands in the records for a download; its bytes go to `new` where they are not here already."""
+        key, digest, data = download.key, download.digest, download.data
+        file = output_file(download.attempt, download.name)
+        output = Output(name=file, sha256=sha256(data).hexdigest(), size=len(data))
+        first = self._first(key, digest, file)
+        if first is not None and first.sha256 != output.sha256:
+            self._diverged(key, digest, file, data)
+            return first
+        path = f"{self.folder}/{run_folder(key, digest)}/{file}"
+        here = None if first is None else self.files.content(path)
+        if here is not None and here != data and not here.startswith(POINTER):
+            self.files.set_aside(path)
+        if here is None or self.disk.lstat(path) is None:
+            new.append((path, data))
+        return output
 
     def _first(self, key: str, digest: str, file: str) -> Output | None:
         """What an earlier fetch brought under this name."""
