@@ -84,6 +84,8 @@ class Cloud:
     words: Callable[[Run], str | None] = lambda run: None
     gone: set[str] = field(default_factory=set)
     members: int = 1
+    opens: bool = False  # whether a batch may stay open for more jobs
+    open: set[str] = field(default_factory=set)  # the batches that are
     relabels: bool = True
     lists_payloads: bool = True  # False: only `inspect` gives them
     device: Mapping[str, Any] | None = None  # what it says of its device when a job is prepared
@@ -178,6 +180,8 @@ class MemoryProvider:
     async def submit(self, prepared: Prepared, sending: Sending) -> Sequence[Handle]:
         if self.cloud.recovery is Recovery.ID_FIRST:
             return [await self._register_then_start(prepared.submission, prepared.payloads[0], sending)]
+        if prepared.submission.step == "join":
+            await sending.note(count=str(len(self._members(str(prepared.submission.container)))))
         fault = self.cloud.fault("submit")
         await asyncio.sleep(0.01)
         match fault:
@@ -212,12 +216,39 @@ class MemoryProvider:
     def _start(self, submission: Submission, payloads: Sequence[str], sending: Sending) -> list[Handle]:
         jobs, programs = submission.jobs, submission.programs
         batch = len(self.cloud.runs) + 1
-        ids = [f"j{batch}"] if len(jobs) == 1 else [f"b{batch}/{i}" for i in range(len(jobs))]
+        ids = [f"j{batch}"] if len(jobs) == 1 and not self.cloud.opens else [f"b{batch}/{i}" for i in range(len(jobs))]
+        if submission.step == "join":
+            ids = self._joined(submission)
+        elif any(job.conduct.open for job in jobs):
+            self.cloud.open.add(f"b{batch}")
         hidden = self.cloud.recovery in (Recovery.NOTHING, Recovery.COUNT)
         for job, sent, id in zip(jobs, payloads, ids, strict=True):  # noqa: A001
             marker = "" if hidden else sending.marker
             self.cloud.start(job, sent, marker, sending.mark, id=id, programs=programs)
         return [Handle(id) for id in ids]  # noqa: A001
+
+    def _joined(self, submission: Submission) -> list[str]:
+        held = str(submission.container)
+        if held not in self.cloud.open:
+            raise Rejected("the batch takes no more jobs")
+        there = len(self._members(held))
+        return [f"{held}/{there + i}" for i in range(len(submission.jobs))]
+
+    def _members(self, held: str) -> list[Run]:
+        return [run for run in self.cloud.runs if run.id.startswith(f"{held}/")]
+
+    def alike(self, job: Job, other: Mapping[str, Any]) -> bool:
+        return job.target.device == other["device"] and [p.sha256 for p in job.programs] == [
+            program["sha256"] for program in other["program"]
+        ]
+
+    async def opened(self, container: Handle) -> bool:
+        self.cloud.fault("opened")
+        return container in self.cloud.open
+
+    async def close(self, container: Handle) -> None:
+        self.cloud.fault("close")
+        self.cloud.open.discard(container)
 
     async def _register_then_start(self, submission: Submission, sent: str, sending: Sending) -> Handle:
         """OQTOPUS's way: the id comes first and costs nothing."""
@@ -256,6 +287,9 @@ class MemoryProvider:
                 raise Unavailable("the list did not answer")
         if self.cloud.recovery is Recovery.NOTHING:
             return []
+        if marks.step == "join":
+            new = self._members(str(marks.container))[int(marks.noted["count"]) :]
+            return [replace(self._found(run), marker=None) for run in new]
         runs = [run for run in self.cloud.listed() if self.cloud.recovery is Recovery.COUNT or run.mark == marks.mark]
         found = [self._found(run) for run in runs]
         return found if self.cloud.lists_payloads else [replace(f, payload=None) for f in found]
@@ -379,10 +413,12 @@ def capabilities(cloud: Cloud) -> Capabilities:
         provider="memory",
         kinds={"sampling": Kind(fields=FIELDS)},
         default_kind="sampling",
-        recovery={"": cloud.recovery},
+        recovery={"": cloud.recovery, "*/join": Recovery.COUNT},
         settle=60.0,
         relabel=cloud.relabels,
         members=cloud.members,
+        packs=cloud.opens,
+        opens=cloud.opens,
         logs=True,
     )
 

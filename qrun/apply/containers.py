@@ -45,6 +45,11 @@ def noted_open(records: Records) -> Iterator[tuple[Handle, Record, Attempt]]:
                 yield container(attempt.handle), record, attempt
 
 
+def stays_open(job: Job | None, marker: str) -> list[Noted]:
+    """What is noted with the handles of a submission whose container is to stay open."""
+    return [Noted(marker=marker, facts=OPEN)] if job is not None and job.conduct.open else []
+
+
 async def open_container(apply: Apply, connection: str, job: Job) -> Handle | None:
     """The container that such a job may join. What turns out to be closed is noted as such; raises ProviderError."""
     provider = cast(Containers, apply.connect(connection))

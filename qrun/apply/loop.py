@@ -194,6 +194,11 @@ class Apply:
         older = tuple(self.store.records.get(r.key, r.digest) or r for r in pair.older) if pair.older else ()
         return replace(pair, record=record, older=older)
 
+    def wanted(self, record: Record) -> Job | None:
+        """The manifest's job of a record."""
+        pair = self._pairs.get((record.key, record.digest))
+        return pair.job if pair is not None else None
+
     def record(self, name: Name) -> Record:
         found = self.store.records.get(*name)
         assert found is not None, f"no record for {name}"

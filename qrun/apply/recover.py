@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
+from qrun.apply.containers import stays_open
 from qrun.clock import instant
 from qrun.errors import Missing, ProviderError
 from qrun.events import Adopted, Searching, Warned
@@ -280,6 +281,9 @@ class Recoverer:
         apply = self.apply
         members = self._members(marker)
         attempt = members[0][1]
+        if attempt.step == "join" and "count" not in attempt.noted:
+            await self._absent(members)  # the count is noted before the request leaves
+            return
         marks = self._marks(members)
         known = self._known_handles()
         listed = [f for f in await apply.connect(connection).find(marks) if f.handle not in known]
@@ -348,7 +352,8 @@ class Recoverer:
                     found=how,
                 )
                 for record, attempt in members
-            ]
+            ],
+            *stays_open(apply.wanted(members[0][0]), members[0][1].marker),
         )
         for record, attempt in members:
             apply.emit(

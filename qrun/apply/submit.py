@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from qrun.apply.containers import OPEN, open_container
+from qrun.apply.containers import open_container, stays_open
 from qrun.canonical import canonical
 from qrun.clock import stamp
 from qrun.errors import (
@@ -280,9 +280,8 @@ class Submitter:
             replace(_reached(step, pen.marker, Phase.LIVE, handle=handle, connection=connection), provided=pen.provided)
             for step, handle in zip(steps, handles, strict=True)
         ]
-        stays = [Noted(marker=pen.marker, facts=OPEN)] if _job(steps[0]).conduct.open else []
         try:
-            await apply.ledger.commit(*facts, *stays)
+            await apply.ledger.commit(*facts, *stays_open(_job(steps[0]), pen.marker))
         except StoreError:
             self._rescue(facts)
             raise
@@ -375,6 +374,7 @@ class Submitter:
         await apply.ledger.commit(
             _intended(apply, [step], [member], under, connection, sent=sent),
             replace(_reached(step, under, Phase.LIVE, handle=found.handle, connection=connection), found=how),
+            *stays_open(_job(step), under),
         )
         apply.emit(
             Adopted(
