@@ -16,7 +16,7 @@ LAYERS = (
     {"job", "archive", "pace"},
     {"record", "connection"},
     {"http"},
-    {"fact", "marks"},
+    {"fact", "marks", "containers"},
     {"provider"},
     {"plan"},
     {"events"},

@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from qrun.apply.containers import Holding, container, held
 from qrun.apply.ledger import Ledger, Store
 from qrun.apply.publication import Command, Publication
 from qrun.apply.recover import Recoverer
 from qrun.apply.submit import Limits, Submitter
 from qrun.apply.watch import Watcher
 from qrun.clock import Clock
+from qrun.containers import Holding, container, held
 from qrun.errors import BudgetError, ProviderError, QrunError, SettingsError, StoreError, Unavailable
 from qrun.events import (
     Absent,

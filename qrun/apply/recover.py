@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from qrun.apply.containers import stays_open
+from qrun.apply.joining import stays_open
 from qrun.clock import instant
 from qrun.errors import Missing, ProviderError
 from qrun.events import Adopted, Searching, Warned

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from qrun.apply.containers import open_container, stays_open
+from qrun.apply.joining import open_container, stays_open
 from qrun.canonical import canonical
 from qrun.clock import stamp
 from qrun.errors import (

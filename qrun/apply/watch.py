@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from qrun.apply.collect import collect, headline
-from qrun.apply.containers import container
+from qrun.containers import container
 from qrun.errors import ProviderError
 from qrun.events import Cancelling, Fetched, Rested, Running, Warned
 from qrun.fact import Fetched as FetchedFact
