@@ -20,6 +20,7 @@ help:
 	@echo "make test-aer     the tests of the extra 'aer' (qiskit-aer), in an environment of their own"
 	@echo "make test-pulser  the tests of the extra 'pulser' (pulser-simulation), in an environment of their own"
 	@echo "make official     the official OQTOPUS clients against the emulator, in an environment of their own"
+	@echo "make official-pasqal  the official Pasqal client against the emulator, and the emulator's physics"
 	@echo "make kill-sweep   SIGKILL at every system call of an apply (minutes; needs strace)"
 	@echo "make bench        the benchmarks, as ratios measured side by side"
 	@echo "make bench-oqtopus   a thousand jobs by qrun and by the official clients, on one emulator"
@@ -50,6 +51,11 @@ test-pulser:
 official:
 	$(MAKE) VENV=.venv-official .venv-official/.official
 	.venv-official/bin/python -m pytest tests/official
+
+.PHONY: official-pasqal
+official-pasqal:
+	$(MAKE) VENV=.venv-official-pasqal .venv-official-pasqal/.official-pasqal
+	.venv-official-pasqal/bin/python -m pytest tests/official_pasqal tests/test_emulator_pasqal*.py
 
 kill-sweep: $(VENV)/.test
 	KILLS=all $(BIN)/python -m pytest tests/test_kill.py
@@ -94,3 +100,6 @@ $(VENV)/.pulser: requirements/pulser.txt pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.official: requirements/official.txt pyproject.toml | $(VENV)/bin/python
 	$(call install,official,$@)
+
+$(VENV)/.official-pasqal: requirements/official-pasqal.txt pyproject.toml | $(VENV)/bin/python
+	$(call install,official-pasqal,$@)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import stat
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -99,6 +100,10 @@ class FakeDisk(Disk):
 
     def unpin(self, path: str) -> None:
         pass
+
+    @contextmanager
+    def pinned(self, paths: Sequence[str]) -> Iterator[None]:
+        yield
 
     @property
     def log(self) -> list[Op]:

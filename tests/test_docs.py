@@ -30,6 +30,7 @@ from qrun.settings import HOSTS
 ROOT: Final = Path(__file__).parent.parent
 PAGES: Final = [ROOT / "README.md", *sorted(p for p in (ROOT / "docs").glob("*.md") if not p.name.endswith(".in.md"))]
 SPECS: Final = sorted((ROOT / "specs").glob("*.yaml"))
+CLOUDS: Final = sorted((ROOT / "specs" / "clouds").glob("*.yaml"))
 SETUP: Final = {  # what a reader types and CI runs in its own way
     "make demo",
     "make test",
@@ -38,6 +39,7 @@ SETUP: Final = {  # what a reader types and CI runs in its own way
     "pip install '.[aer,pulser]'",
 }
 SHOWN: Final = frozenset({"sh", "json", "text"})  # blocks that are read and not run
+BESIDE: Final = "beside"  # the word after `console` where something is typed in another terminal, and goes on there
 FENCE: Final = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 END: Final = "the end of a documented file"
 
@@ -51,12 +53,19 @@ def name(path: Path) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Block:
-    """A fenced block of a page: a file where `path` is given, else commands with what they print."""
+    """A fenced block of a page: a file where `path` is given, else commands with what they print.
+
+    Commands of a block that is `beside` run until the page ends.
+    """
 
     language: str
     path: str
     text: str
     line: int
+
+    @property
+    def beside(self) -> bool:
+        return self.language == "console" and self.path == BESIDE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +73,11 @@ class Command:
     typed: str
     printed: str
     line: int
+
+    @property
+    def lines(self) -> int:
+        """How many lines it shows."""
+        return self.printed.count("\n")
 
 
 def blocks(page: Path) -> list[Block]:
@@ -85,17 +99,30 @@ def commands(block: Block) -> Iterator[Command]:
 
 def script(page: Path) -> tuple[str, list[Command]]:
     """One shell script of a whole page: files are written and commands run in the order in which they are read."""
-    lines: list[str] = []
+    lines: list[str] = [END_ALL]
     told: list[Command] = []
     for block in blocks(page):
-        if block.path:
+        if block.path and block.language != "console":
             folder = os.path.dirname(block.path) or "."
             lines.append(f"mkdir -p {folder} && cat > {block.path} <<'{END}'\n{block.text}{END}")
         elif block.language == "console":
             for command in commands(block):
                 told.append(command)
-                lines.append(f"{command.typed}\ncode=$?; printf '\\n@@@ %d\\n' $code; (exit $code)")
+                typed = beside(command, len(told)) if block.beside else command.typed
+                lines.append(f"{typed}\ncode=$?; printf '\\n@@@ %d\\n' $code; (exit $code)")
     return "\n".join(lines) + "\n", told
+
+
+END_ALL: Final = """beside=; trap 'test -z "$beside" || kill $beside' EXIT"""
+
+
+def beside(command: Command, number: int) -> str:
+    """Starts what another terminal runs, and goes on once it has printed as many lines as the page shows."""
+    out = f'"$HOME/beside-{number}"'
+    return (
+        f": > {out}; {command.typed} > {out} 2>&1 &\nbeside=\"$beside $!\"\n"
+        f"until test $(wc -l < {out}) -ge {command.lines} || ! kill -0 $!; do sleep 0.05; done; cat {out}"
+    )
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -253,6 +280,21 @@ def test_each_manifest_of_the_repository_is_valid_runs_and_then_has_nothing_to_d
     assert second.returncode == 0
     assert second.stdout.startswith("nothing to do: ")
     assert {file: file.read_bytes() for file in (tmp_path / "results").rglob("*") if committed(file)} == kept
+
+
+@pytest.mark.parametrize("spec", CLOUDS, ids=name)
+def test_each_manifest_for_a_cloud_is_valid_and_planned_where_nobody_says_which_cloud(
+    spec: Path, tmp_path: Path
+) -> None:
+    env = environment(tmp_path / "home")
+    shutil.copytree(ROOT / "specs", tmp_path / "specs")
+    path = str(spec.relative_to(ROOT))
+
+    valid = qrun("validate", path, cwd=tmp_path, env=env)
+    planned = qrun("plan", path, "--detailed-exitcode", cwd=tmp_path, env=env)
+
+    assert (valid.returncode, valid.stderr) == (0, "")
+    assert (planned.returncode, planned.stderr) == (2, "")
 
 
 def committed(file: Path) -> bool:

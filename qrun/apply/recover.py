@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from qrun.apply.joining import stays_open
 from qrun.clock import instant
-from qrun.errors import Missing, ProviderError
+from qrun.errors import Missing, ProviderError, Unavailable
 from qrun.events import Adopted, Searching, Warned
 from qrun.fact import Reached
 from qrun.job import Job
@@ -172,7 +172,16 @@ class Recoverer:
             self.apply.start(self._clear_up(name, last.marker), patient=True)
 
     async def _clear_up(self, name: Name, marker: str) -> None:
+        try:
+            while (wait := await self._look(name, marker)) is not None:
+                await self.apply.clock.sleep(wait)
+        finally:
+            self._finding.discard(marker)
+
+    async def _look(self, name: Name, marker: str) -> float | None:
+        """One try; seconds until another one where the provider was silent."""
         connection = self.apply.connection(name)
+        wait = None
         try:
             provider = self.apply.connect(connection)
             record = self.apply.record(name)
@@ -185,11 +194,14 @@ class Recoverer:
                     await self._by_count(connection, marker)
                 case _:
                     await self._by_search(connection, marker, provider.capabilities.settle)
+            return None
+        except Unavailable as error:
+            wait = self.apply.submitter.patience(connection, error)
         except ProviderError as error:
             self.apply.break_off(connection, error)
+        if wait is None:
             self._hold(marker, "outcome unknown, and the provider cannot be asked now")
-        finally:
-            self._finding.discard(marker)
+        return wait
 
     def _members(self, marker: str) -> list[tuple[Record, Attempt]]:
         """The stored members whose outcome is unknown; never what would be packed today."""
@@ -287,7 +299,7 @@ class Recoverer:
         marks = self._marks(members)
         known = self._known_handles()
         listed = [f for f in await apply.connect(connection).find(marks) if f.handle not in known]
-        new = [f for f in listed if not (f.created and attempt.sent) or instant(f.created) >= instant(attempt.sent)]
+        new = listed if "count" in attempt.noted else [found for found in listed if _since(found, attempt)]
         matched = self._matched(members, new) if len(new) == len(members) else None
         if matched is None:
             words = f"{len(new)} jobs came since the intent where {len(members)} were sent: {_handles(new) or 'none'}"
@@ -406,6 +418,10 @@ class Recoverer:
 def _fits(found: Found, job: Job) -> bool:
     """Whether what can be compared agrees; a job that carries our marker on another device is not taken."""
     return found.device in (None, job.target.device) and found.shots in (None, job.shots)
+
+
+def _since(found: Found, attempt: Attempt) -> bool:
+    return not (found.created and attempt.sent) or instant(found.created) >= instant(attempt.sent)
 
 
 def _described(found: Iterable[Found]) -> str:

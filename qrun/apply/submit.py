@@ -219,17 +219,24 @@ class Submitter:
         return True
 
     async def _later(self, connection: str, error: Unavailable) -> None:
-        """Wait for a provider that has answered before; give up one that never did, or that asks for a long time."""
+        wait = self.patience(connection, error)
+        if wait is not None:
+            with self.apply.interruptible():
+                await self.apply.clock.sleep(wait)
+
+    def patience(self, connection: str, error: Unavailable) -> float | None:
+        """Seconds after which to try a provider again that has answered before. None where it never did, or asks for a
+        long time: then the connection is given up.
+        """
         apply = self.apply
         times = self._silent.get(connection)
         if times is None or not apply.policy.wait or (error.retry_after or 0) > PATIENCE:
             apply.break_off(connection, error)
-            return
+            return None
         if not times:
             apply.emit(Warned(experiment=apply.experiment, message=f"{error}; what is to be sent waits for it"))
         self._silent[connection] = times + 1
-        with apply.interruptible():
-            await apply.clock.sleep(max(error.retry_after or 0, min(PAUSE, 2.0**times)))
+        return max(error.retry_after or 0, min(PAUSE, 2.0 ** min(times, 10)))
 
     async def _prepare(self, submission: Submission) -> Prepared:
         """Past `good_until` the preparation is made again, so that nothing waits between intent and request."""

@@ -30,6 +30,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "logs": "print or save the log of a job",
     "devices": "list the devices of connections",
     "cancel": "ask the provider to cancel jobs",
+    "close": "close batches that stay open for more jobs",
     "retry": "run failed jobs once more",
     "resolve": "say what became of a job, or accept how it ended",
     "import": "take in a job that was submitted elsewhere",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from qrun.cli.exits import BUDGET, Ends, exit_code, uncertain, unsatisfied
+from qrun.cli.opened import open_json, tell_open
 from qrun.cli.out import SHOWN, errors_json, say, say_json, tell, tell_problems, to_json
 from qrun.cli.reading import capabilities
 from qrun.errors import QrunError, StaleError, StoreError
@@ -41,6 +42,8 @@ def conclude(works: Sequence[Work], orders: Orders, errors: Sequence[QrunError])
         tell_problems(error)
     for hint in _hints(works, every, orders):
         tell(hint)
+    if orders.output != "json":
+        tell_open([batch for work in works for batch in work.opened])
     return code
 
 
@@ -78,6 +81,7 @@ def document(works: Sequence[Work], errors: Sequence[QrunError], code: int) -> d
                 "manifest": work.proposal.experiment.path,
                 "jobs": [render_jobs.job_json(standing) for standing in work.standings()],
                 "summary": render_jobs.counts(work.standings()),
+                **open_json(work.opened),
             }
             for work in works
         ],

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import click
 
 from qrun.cli.exits import CHANGES, OK
+from qrun.cli.opened import Opened, open_json, opened, tell_open
 from qrun.cli.options import given_values, manifests, output, superseded
 from qrun.cli.out import say, say_json, tell
 from qrun.cli.project import held_elsewhere, view
@@ -14,7 +15,7 @@ from qrun.cli.proposal import Proposal, propose
 from qrun.cli.reading import Reading, read
 from qrun.cli.selection import keys
 from qrun.clock import Clock
-from qrun.plan import Action, Policy
+from qrun.plan import Action, Pair, Policy
 from qrun.render import plan as render
 from qrun.render.safe import safe
 
@@ -43,40 +44,51 @@ def command(
     values = given_values(var, var_json, var_files)
     reading = read(manifests, values)
     policy = Policy(superseded=superseded or reading.settings.superseded, new_site=new_site)
-    proposals = proposed(reading, policy, only)
+    found = list(proposed(reading, policy, only))
+    proposals = [proposal for proposal, _ in found]
     if out is not None:
         from qrun.cli.saved import save
 
         save(out, reading, values, proposals, only=only, policy=policy)
         tell(f'saved; "qrun apply {safe(out)}" does this, as long as nothing has changed')
-    _show(proposals, output)
+    _show(found, output)
+    _tell_siteless(proposals)
     changes = any(step.action is not Action.NONE or step.pair.formerly for p in proposals for step in p.steps)
     return CHANGES if detailed_exitcode and changes else OK
 
 
-def proposed(reading: Reading, policy: Policy, only: Sequence[str] = ()) -> list[Proposal]:
-    """What would be done, in the order of the manifests; reads results and writes nothing."""
+def proposed(reading: Reading, policy: Policy, only: Sequence[str] = ()) -> Iterator[tuple[Proposal, Sequence[Opened]]]:
+    """What would be done, in the order of the manifests, and which batches are open; reads results, writes nothing."""
     from dataclasses import replace
 
     chosen = keys(only, reading.experiments)
     held = held_elsewhere(reading.settings, reading.experiments)
     now = Clock().now()
-    return [
-        propose(
-            experiment,
-            view(reading.settings, experiment),
-            replace(policy, only=chosen.get(experiment.name, frozenset()) if chosen is not None else None),
-            now,
-            held=held.get(experiment.name),
-        )
-        for experiment in reading.experiments
-    ]
+    for experiment in reading.experiments:
+        limit = chosen.get(experiment.name, frozenset()) if chosen is not None else None
+        seen = view(reading.settings, experiment)
+        proposal = propose(experiment, seen, replace(policy, only=limit), now, held=held.get(experiment.name))
+        yield proposal, opened(experiment.name, seen.records, only=limit)
 
 
-def _show(proposals: Sequence[Proposal], output: str) -> None:
+def _tell_siteless(proposals: Sequence[Proposal]) -> None:
+    """Where no address is known, nobody can say whether results came from the same place."""
+    jobs = (s.pair.job for proposal in proposals for s in proposal.steps if s.pair.job and _elsewhere_perhaps(s.pair))
+    for name in sorted({job.target.connection for job in jobs}):
+        tell(f'no address of "{safe(name)}" is known here, so its jobs are compared without it')
+
+
+def _elsewhere_perhaps(pair: Pair) -> bool:
+    recorded = [record for record in (pair.record, *pair.older) if record is not None and record.site is not None]
+    return pair.job is not None and pair.job.target.site is None and bool(recorded)
+
+
+def _show(found: Sequence[tuple[Proposal, Sequence[Opened]]], output: str) -> None:
+    proposals = [proposal for proposal, _ in found]
     if output == "table":
         for piece in render.texts([(p.experiment.name, p.experiment.path, p.steps) for p in proposals]):
             say(piece)
+        tell_open([batch for _, batches in found for batch in batches])
         return
     experiments = [
         {
@@ -84,7 +96,8 @@ def _show(proposals: Sequence[Proposal], output: str) -> None:
             "manifest": p.experiment.path,
             "steps": [render.step_json(step) for step in p.told],
             "summary": render.summary_json(p.told),
+            **open_json(batches),
         }
-        for p in proposals
+        for p, batches in found
     ]
     say_json({"version": 1, "experiments": experiments, "errors": []})

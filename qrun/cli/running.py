@@ -16,6 +16,7 @@ from qrun.budget import Budget
 from qrun.cli import State
 from qrun.cli.conclusion import conclude
 from qrun.cli.exits import OK, UNSATISFIED
+from qrun.cli.opened import Opened, opened
 from qrun.cli.origin import lacks_merge_driver, origin
 from qrun.cli.out import near, say, say_json, tell, to_json
 from qrun.cli.project import check_moved, held_elsewhere, spent
@@ -98,9 +99,15 @@ class Work:
 
     @property
     def done(self) -> bool:
-        """Whether every wanted job succeeded and its outputs are here: nothing is left for a next apply."""
+        """Whether every wanted job succeeded and its outputs are here: nothing is left to do or to say."""
         standings = self.standings()
-        return all(s.job is not None and s.phase is Phase.SUCCEEDED and not s.missing for s in standings)
+        ended = all(s.job is not None and s.phase is Phase.SUCCEEDED and not s.missing for s in standings)
+        return ended and not self.opened
+
+    @property
+    def opened(self) -> Sequence[Opened]:
+        """The batches of these jobs that may still take more."""
+        return opened(self.name, self.store.records, only=self.policy.only)
 
     def standings(self) -> Sequence[Standing]:
         """How the jobs stand at the end, looked at once."""

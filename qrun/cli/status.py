@@ -13,7 +13,7 @@ from qrun.cli.account import account, limited, refuse_beside_remote
 from qrun.cli.exits import OK, Ends, exit_code, uncertain
 from qrun.cli.imported import imported, some_imported
 from qrun.cli.options import given_values, manifests, output
-from qrun.cli.out import say, say_json, tell_problems
+from qrun.cli.out import errors_json, say, say_json, tell_problems
 from qrun.cli.reading import Look, look, project, read_all
 from qrun.errors import UsageError
 from qrun.render import table
@@ -21,6 +21,8 @@ from qrun.render.words import phases
 
 if TYPE_CHECKING:
     from qrun.cli.account import Account
+    from qrun.cli.opened import Opened
+    from qrun.errors import QrunError
     from qrun.manifest import Experiment, Values
     from qrun.render.jobs import Standing
 
@@ -69,6 +71,7 @@ def _look(arguments: Sequence[str]) -> Look:
 
 
 def _status(seen: Look, values: Values, only: Sequence[str], with_code: bool, output: str) -> int:
+    from qrun.cli.opened import opened, tell_open
     from qrun.cli.project import view
     from qrun.cli.proposal import standings
     from qrun.cli.selection import keys
@@ -80,15 +83,16 @@ def _status(seen: Look, values: Values, only: Sequence[str], with_code: bool, ou
     experiments = [*reading.experiments, *others]
     chosen = keys(only, experiments)
     views = [view(reading.settings, experiment) for experiment in experiments]
-    found = [
-        standings(experiment, shown, only=chosen.get(experiment.name, frozenset()) if chosen is not None else None)
-        for experiment, shown in zip(experiments, views, strict=True)
-    ]
+    limits = [chosen.get(e.name, frozenset()) if chosen is not None else None for e in experiments]
+    looked = list(zip(experiments, views, limits, strict=True))
+    found = [standings(experiment, shown, only=limit) for experiment, shown, limit in looked]
+    batches = [opened(experiment.name, shown.records, only=limit) for experiment, shown, limit in looked]
     every = [standing for group in found for standing in group]
     if output == "json":
-        say_json(_document(experiments, found))
+        say_json(document(experiments, found, batches))
     else:
         _tell(rows(every), counts(every))
+        tell_open([batch for group in batches for batch in group])
     mine = [standing for group in found[:wanted] for standing in group]
     return exit_code(_ends(mine, any(uncertain(shown.records) for shown in views[:wanted]))) if with_code else OK
 
@@ -100,7 +104,14 @@ def _ends(every: Sequence[Standing], unclear: bool) -> Ends:
     return Ends(uncertain=unclear, unsatisfied=any(map(unsatisfied_standing, every)), waiting=unfinished)
 
 
-def _document(experiments: Sequence[Experiment], found: Sequence[Sequence[Standing]]) -> Mapping[str, object]:
+def document(
+    experiments: Sequence[Experiment],
+    found: Sequence[Sequence[Standing]],
+    batches: Sequence[Sequence[Opened]],
+    errors: Sequence[QrunError] = (),
+) -> Mapping[str, object]:
+    """How the jobs of each experiment stand, and which of its batches are open."""
+    from qrun.cli.opened import open_json
     from qrun.render.jobs import counts, job_json
 
     entries = [
@@ -109,10 +120,11 @@ def _document(experiments: Sequence[Experiment], found: Sequence[Sequence[Standi
             "manifest": experiment.path or None,
             "jobs": [job_json(standing) for standing in group],
             "summary": counts(group),
+            **open_json(held),
         }
-        for experiment, group in zip(experiments, found, strict=True)
+        for experiment, group, held in zip(experiments, found, batches, strict=True)
     ]
-    return {"version": 1, "experiments": entries, "errors": []}
+    return {"version": 1, "experiments": entries, "errors": errors_json(errors)}
 
 
 def _tell(rows: Sequence[Sequence[str]], counts: Mapping[str, int]) -> None:

@@ -13,7 +13,10 @@ from typing import Any, Final
 
 __all__ = ["EMULATORS", "MODULES", "Options"]
 
-EMULATORS: Final[Mapping[str, str]] = {"oqtopus": "qrun.emulators.oqtopus"}  # each has `stand_in(options) -> Service`
+EMULATORS: Final[Mapping[str, str]] = {  # each has `stand_in(options) -> Service`
+    "oqtopus": "qrun.emulators.oqtopus",
+    "pasqal": "qrun.emulators.pasqal",
+}
 MODULES: Final = ("uvicorn", "httptools")  # what the extra `emulator` brings
 
 

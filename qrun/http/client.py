@@ -116,7 +116,7 @@ class Http:
         sent as a browser does, in place of `json`; its values count as secrets.
         """
         limits = LIMITS[call] if deadline is None else replace(LIMITS[call], seconds=deadline, lengthens=False)
-        place = f'"{self.name}", {method} {path}'
+        place = f'"{self.name}", {method} {path.partition("?")[0]}'
         return await self._pursue(
             Question(
                 call=call,

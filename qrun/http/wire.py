@@ -1,10 +1,11 @@
-"""One request, one answer, over httpx: the only importer of httpx.
+"""One request, one answer: the only user of httpx and httpcore.
 
-Each connection to a server is an httpx transport of its own, and the idle ones stand in a list here. Measured
-(`python -m benchmarks.transports`): one AsyncClient slows down with the square of its connections; this does not. httpx
-over aiohttp is faster still, and was not taken: it reports a connection that broke after the request was written as
-httpx.ConnectTimeout, which reads as proof that nothing was sent. A transport keeps no cookies, follows nothing, repeats
-nothing, and reads no environment.
+Each connection to a server is one of httpcore's, and the idle ones stand in a list here. Measured
+(`python -m benchmarks.transports`): one AsyncClient of httpx slows down with the square of its connections, and a
+transport of httpx for each connection costs twice as much. httpx over aiohttp is fast too, and was not taken: it
+reports a connection that broke after the request was written as httpx.ConnectTimeout, which reads as proof that
+nothing was sent. A connection keeps no cookies, follows nothing, repeats nothing, and reads no environment. httpx
+itself writes the forms, and is the shape in which a test hands in a transport of its own.
 """
 
 from __future__ import annotations
@@ -14,25 +15,46 @@ import ipaddress
 import socket
 import ssl
 import zlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias, cast
+from urllib.parse import unquote, urlsplit
 
+import httpcore
 import httpx
 
 from qrun.failpoint import failpoint
-from qrun.http.hosts import Address, Target
+from qrun.http.hosts import PORT, Address, Target
 from qrun.http.policy import CONNECT, KEEP, LONGEST, PACE, Happened
+from qrun.http.sockets import Network
 
 UNSENT: Final = (
+    httpcore.ConnectError,
+    httpcore.ConnectTimeout,
+    httpcore.PoolTimeout,
+    httpcore.ProxyError,  # the proxy refused the tunnel, so nothing went through it
+    httpcore.UnsupportedProtocol,
     httpx.ConnectError,
     httpx.ConnectTimeout,
     httpx.PoolTimeout,
-    httpx.ProxyError,  # the proxy refused the tunnel, so nothing went through it
+    httpx.ProxyError,
     httpx.UnsupportedProtocol,
     httpx.InvalidURL,
 )
-FOREIGN: Final = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict, OSError)
+FOREIGN: Final = (
+    httpcore.ConnectionNotAvailable,
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.ProxyError,
+    httpcore.TimeoutException,
+    httpcore.UnsupportedProtocol,
+    httpx.HTTPError,
+    httpx.InvalidURL,
+    httpx.StreamError,
+    httpx.CookieConflict,
+    OSError,
+)
+ENCODED: Final = str.maketrans({sign: f"%{ord(sign):02X}" for sign in '"<>`{}'})  # no address holds these
 
 
 class Failed(Exception):
@@ -73,6 +95,33 @@ class Answer:
     content: bytes = field(repr=False)
 
 
+class Given:
+    """A transport of httpx in a connection's place."""
+
+    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
+        self._transport = transport
+
+    async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
+        content = b"".join([part async for part in cast("AsyncIterable[bytes]", request.stream)])
+        scheme, host, port, path = request.url.scheme, request.url.host, request.url.port, request.url.target
+        asked = httpx.Request(
+            request.method.decode(),
+            Target(scheme.decode(), host.decode(), port or PORT[scheme.decode()], path.decode()).url,
+            headers=request.headers,
+            content=content,
+            extensions=dict(request.extensions),
+        )
+        given = await self._transport.handle_async_request(asked)
+        stream = cast("AsyncIterable[bytes]", given.stream)
+        return httpcore.Response(given.status_code, headers=given.headers.raw, content=stream)
+
+    async def aclose(self) -> None:
+        """It is used again, and closed by whoever made it."""
+
+
+Line: TypeAlias = "httpcore.AsyncConnectionInterface | Given"
+
+
 class Wire:
     """The connections of one `Http`; at most `idle` of them are kept open while nothing is asked."""
 
@@ -80,19 +129,22 @@ class Wire:
         self, *, idle: int, proxy: str | None = None, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
         self._proxy = proxy
-        self._given = transport
+        self._given = None if transport is None else Given(transport)
         self._most = idle
-        self._idle: dict[object, list[httpx.AsyncBaseTransport]] = {}
-        self._contexts: dict[str, ssl.SSLContext] = {}
+        self._idle: dict[object, list[httpcore.AsyncConnectionInterface]] = {}
+        self._makers: dict[str, httpcore.AsyncConnectionPool] = {}
+        self._trusted: ssl.SSLContext | None = None
 
     async def exchange(self, outgoing: Outgoing, bounds: Bounds) -> Answer:
         """Raises Failed; nothing of httpx leaves here, not even as a cause: its errors hold the request's headers."""
         key = (outgoing.target.origin, outgoing.address)
-        transport = self._take(key, outgoing.target.scheme)
+        line: Line | None = None
         whole = False
         try:
             async with asyncio.timeout(bounds.seconds) as allowance:
-                answer = await _exchange(transport, outgoing, bounds, allowance)
+                request = await _request(outgoing, bounds)
+                line = await self._take(key, request.url.origin)
+                answer = await _exchange(line, request, bounds, allowance)
             whole = True
             return answer
         except Failed as error:
@@ -100,7 +152,8 @@ class Wire:
         except FOREIGN as error:
             failed = failure(error)
         finally:
-            await (self._put(key, transport) if whole else self._drop(transport))
+            if line is not None:
+                await (self._put(key, line) if whole else line.aclose())
         raise failed.with_traceback(None)
 
     async def open(self, target: Target) -> None:
@@ -109,11 +162,11 @@ class Wire:
             return
         host, port, scheme = target.host, target.port, target.scheme
         if self._proxy is not None:
-            proxy = httpx.URL(self._proxy)
-            host, port, scheme = proxy.host, proxy.port or 80, proxy.scheme
+            proxy = urlsplit(self._proxy)
+            host, port, scheme = proxy.hostname or "", proxy.port or PORT[proxy.scheme], proxy.scheme
         try:
             async with asyncio.timeout(CONNECT):
-                context = self._context(scheme) if scheme == "https" else None
+                context = self._context() if scheme == "https" else None
                 _, writer = await asyncio.open_connection(host, port, ssl=context)
         except (OSError, UnicodeError) as error:
             failed = Failed(Happened.UNSENT, _words(error))
@@ -124,26 +177,24 @@ class Wire:
 
     async def aclose(self) -> None:
         idle, self._idle = self._idle, {}
-        for transports in idle.values():
-            for transport in transports:
-                await transport.aclose()
+        for lines in idle.values():
+            for line in lines:
+                await line.aclose()
 
-    def _take(self, key: object, scheme: str) -> httpx.AsyncBaseTransport:
+    async def _take(self, key: object, origin: httpcore.Origin) -> Line:
         if self._given is not None:
             return self._given
-        if idle := self._idle.get(key):
-            return idle.pop()
-        return httpx.AsyncHTTPTransport(
-            verify=self._context(scheme),
-            trust_env=False,
-            limits=httpx.Limits(max_connections=1, keepalive_expiry=KEEP),
-            proxy=None if self._proxy is None else httpx.Proxy(self._proxy, ssl_context=self._proxy_context()),
-        )
+        while idle := self._idle.get(key):
+            line = idle.pop()
+            if line.is_idle() and not line.has_expired():
+                return line
+            await line.aclose()
+        return self._maker(origin.scheme.decode()).create_connection(origin)
 
-    async def _put(self, key: object, transport: httpx.AsyncBaseTransport) -> None:
-        if transport is self._given:
+    async def _put(self, key: object, line: Line) -> None:
+        if isinstance(line, Given):
             return
-        self._idle.setdefault(key, []).append(transport)
+        self._idle.setdefault(key, []).append(line)
         if sum(map(len, self._idle.values())) > self._most:
             oldest = next(iter(self._idle))
             spare = self._idle[oldest].pop(0)
@@ -151,19 +202,31 @@ class Wire:
                 del self._idle[oldest]
             await spare.aclose()
 
-    async def _drop(self, transport: httpx.AsyncBaseTransport) -> None:
-        if transport is not self._given:
-            await transport.aclose()
+    def _maker(self, scheme: str) -> httpcore.AsyncConnectionPool:
+        """Opens connections, itself or through the proxy; none of them stays with it."""
+        if scheme not in self._makers:
+            self._makers[scheme] = httpcore.AsyncConnectionPool(
+                ssl_context=self._context() if scheme == "https" else None,
+                proxy=None if self._proxy is None else self._way(self._proxy),
+                keepalive_expiry=KEEP,
+                network_backend=Network(),
+            )
+        return self._makers[scheme]
 
-    def _proxy_context(self) -> ssl.SSLContext | None:
-        return self._context("https") if self._proxy and self._proxy.lower().startswith("https:") else None
+    def _way(self, proxy: str) -> httpcore.Proxy:
+        parts = urlsplit(proxy)
+        user, password = (unquote(text or "").encode() for text in (parts.username, parts.password))
+        return httpcore.Proxy(
+            httpcore.URL(scheme=parts.scheme, host=parts.hostname or "", port=parts.port, target="/"),
+            auth=(user, password) if user or password else None,
+            ssl_context=self._context() if parts.scheme == "https" else None,
+        )
 
-    def _context(self, scheme: str) -> ssl.SSLContext:
-        """The system's trust store, read once; where nothing is encrypted, one that trusts nobody and costs nothing."""
-        if scheme not in self._contexts:
-            plain = scheme == "http"
-            self._contexts[scheme] = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else ssl.create_default_context()
-        return self._contexts[scheme]
+    def _context(self) -> ssl.SSLContext:
+        """The system's trust store, read once."""
+        if self._trusted is None:
+            self._trusted = ssl.create_default_context()
+        return self._trusted
 
 
 async def look_up(host: str, port: int) -> list[Address]:
@@ -186,48 +249,62 @@ def failure(error: Exception) -> Failed:
 
 
 def _words(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    if isinstance(error, httpx.TimeoutException):
+    if isinstance(error, (TimeoutError, httpcore.TimeoutException, httpx.TimeoutException)):
         return "timed out while connecting" if isinstance(error, UNSENT) else "no answer in time"
     return str(error) or type(error).__name__
 
 
-async def _exchange(
-    transport: httpx.AsyncBaseTransport, outgoing: Outgoing, bounds: Bounds, allowance: asyncio.Timeout
-) -> Answer:
+async def _exchange(line: Line, request: httpcore.Request, bounds: Bounds, allowance: asyncio.Timeout) -> Answer:
     failpoint("sending")
-    response = await transport.handle_async_request(_request(outgoing, bounds))
+    response = await line.handle_async_request(request)
     failpoint("answered")
     try:
-        headers = dict(response.headers)  # names come in lower case
-        content = await _content(response, headers, bounds, allowance)
-        return Answer(status=response.status_code, headers=headers, content=content)
+        headers = _headers(response.headers)
+        content = await _content(cast("AsyncIterable[bytes]", response.stream), headers, bounds, allowance)
+        return Answer(status=response.status, headers=headers, content=content)
     finally:
         await response.aclose()
 
 
-def _request(outgoing: Outgoing, bounds: Bounds) -> httpx.Request:
+async def _request(outgoing: Outgoing, bounds: Bounds) -> httpcore.Request:
     target = outgoing.target
-    extensions: dict[str, Any] = {
-        "timeout": {"connect": CONNECT, "read": bounds.read, "write": bounds.read, "pool": CONNECT}
-    }
+    times = {"connect": CONNECT, "read": bounds.read, "write": bounds.read, "pool": CONNECT}
+    extensions: dict[str, Any] = {"timeout": times}
     host = target.host
     if outgoing.address is not None:
         host = str(outgoing.address)
         extensions["sni_hostname"] = target.host
-    url = Target(target.scheme, host, target.port, target.path).url
-    headers = {"host": target.authority, **outgoing.headers}
-    if outgoing.form is None:
-        return httpx.Request(outgoing.method, url, headers=headers, content=outgoing.content, extensions=extensions)
-    fields, file = outgoing.form
-    return httpx.Request(
-        outgoing.method, url, headers=headers, data=dict(fields), files={"file": file}, extensions=extensions
+    content, kind = (outgoing.content, {}) if outgoing.form is None else await _multipart(*outgoing.form)
+    headers = {"host": target.authority, **outgoing.headers, **kind}
+    if content is not None or outgoing.method in ("POST", "PUT", "PATCH"):
+        headers["content-length"] = str(len(content or b""))
+    path = target.path if target.path.startswith("/") else f"/{target.path}"
+    return httpcore.Request(
+        outgoing.method,
+        httpcore.URL(scheme=target.scheme, host=host, port=target.port, target=path.translate(ENCODED)),
+        headers=[(name.encode(), value.encode()) for name, value in headers.items()],
+        content=content or b"",
+        extensions=extensions,
     )
 
 
+async def _multipart(fields: Mapping[str, str], file: tuple[str, bytes, str]) -> tuple[bytes, Mapping[str, str]]:
+    """A form as browsers send it, and the header that tells where its parts end."""
+    form = httpx.Request("POST", "http://form", data=dict(fields), files={"file": file})
+    return await form.aread(), {"content-type": form.headers["content-type"]}
+
+
+def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """By their names in lower case; what comes twice is one list, as HTTP reads it."""
+    headers: dict[str, str] = {}
+    for name, value in raw:
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    return headers
+
+
 async def _content(
-    response: httpx.Response, headers: Mapping[str, str], bounds: Bounds, allowance: asyncio.Timeout
+    stream: AsyncIterable[bytes], headers: Mapping[str, str], bounds: Bounds, allowance: asyncio.Timeout
 ) -> bytes:
     """The body, read as far as `bounds` allow: what the server announces first, then what really comes."""
     announced = headers.get("content-length", "")
@@ -235,8 +312,7 @@ async def _content(
         raise Failed(Happened.UNREADABLE, f"an answer of {announced[:20]} bytes; at most {bounds.size} are read")
     parts, size = [], 0
     started = allowance.when()
-    assert isinstance(response.stream, httpx.AsyncByteStream)
-    async for part in response.stream:
+    async for part in stream:
         parts.append(part)
         size += len(part)
         if size > bounds.size:

@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from qrun.provider import Capabilities
 
-MODULES: Final = {"local": "qrun.providers.local", "oqtopus": "qrun.providers.oqtopus"}
+MODULES: Final = {
+    "local": "qrun.providers.local",
+    "oqtopus": "qrun.providers.oqtopus",
+    "pasqal": "qrun.providers.pasqal",
+}
 
 
 def capabilities(provider: str) -> Capabilities:

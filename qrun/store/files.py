@@ -7,13 +7,14 @@ these steps together, which costs a third.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from qrun.store.disk import Disk
 from qrun.store.paths import IGNORE, NOTHING, PRIVATE, RESULTS, TEMPORARY
 
 READ_ONLY = 0o444
+OPEN = 64  # folders that are open at once
 
 
 class Files:
@@ -59,12 +60,12 @@ class Files:
         """All temporaries, then all syncs, then all names, then each folder once."""
         moves = [(self._temporary(data, mode), path) for path, data in new]
         self.disk.fsync_all([temporary for temporary, _ in moves])
+        folders: dict[str, list[tuple[str, str]]] = {}
         for temporary, path in moves:
-            folder = path.rpartition("/")[0]
-            self._make(folder)
-            self.disk.rename(temporary, path)
-            self._changed.add(folder)
-        self._settle_names()
+            folders.setdefault(path.rpartition("/")[0], []).append((temporary, path))
+        names = list(folders)
+        for start in range(0, len(names), OPEN):
+            self._place({name: folders[name] for name in names[start : start + OPEN]})
 
     def keep(self, path: str, data: bytes) -> None:
         """Keep a file whose name tells its content; durable after the next `settle`."""
@@ -114,6 +115,16 @@ class Files:
         self.disk.rmdir(old)
         if self.disk.rmdir(above):
             self.disk.fsync_dir(self.folder)
+
+    def _place(self, folders: Mapping[str, Sequence[tuple[str, str]]]) -> None:
+        for folder in folders:
+            self._make(folder)
+        with self.disk.pinned(list(folders)):
+            for folder, moves in folders.items():
+                for temporary, path in moves:
+                    self.disk.rename(temporary, path)
+                self._changed.add(folder)
+            self._settle_names()
 
     def _temporary(self, data: bytes, mode: int) -> str:
         self._made += 1

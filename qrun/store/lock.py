@@ -107,8 +107,11 @@ def attempt_json(attempt: Attempt) -> dict[str, Any]:
     whole: dict[str, Any] = {"n": attempt.n, "marker": attempt.marker, "handle": attempt.handle, "phase": attempt.phase}
     if attempt.handle is None:
         del whole["handle"]
-    if not attempt.phase.final and attempt.connection:
+    open_for_more = bool(attempt.noted.get("open"))
+    if (open_for_more or not attempt.phase.final) and attempt.connection:
         whole["connection"] = attempt.connection
+    if open_for_more and RANK[attempt.phase] >= SETTLED:
+        whole["noted"] = {"open": attempt.noted["open"]}
     if RANK[attempt.phase] < SETTLED:
         optional = {
             "sent": attempt.sent,

@@ -1,0 +1,144 @@
+"""Cancelling jobs: one, several of a batch, or whole batches, and never by a request that names none.
+
+What the service answers about objects that have ended is not documented, so whatever it refuses is judged by what is
+seen afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
+
+from qrun.errors import Missing, ProviderError, Rejected, Unexpected
+from qrun.providers.pasqal import wire
+from qrun.providers.pasqal.core import Document, named
+from qrun.providers.pasqal.looking import Look
+from qrun.providers.pasqal.places import Route
+from qrun.providers.pasqal.wire import WORDS
+from qrun.record import Handle, Phase
+
+Answers = Mapping[Handle, str | None]  # why it was not cancelled; None where it is, or soon will be
+
+UNKNOWN: Final = "the service does not know it any more"
+BATCHES: Final = 50  # batches that are cancelled by one request
+
+
+async def cancel(look: Look, handles: Collection[Handle]) -> Answers:
+    batches: dict[str, list[Handle]] = {}
+    for handle in dict.fromkeys(handles):
+        batches.setdefault(handle.partition("/")[0], []).append(handle)
+    alone = [name for name in batches if name in handles]
+    plans = await asyncio.gather(*(_plan(look, name, batches[name]) for name in batches if name not in alone))
+    whole = [plan for plan in plans if plan.whole]
+    done = await asyncio.gather(
+        _whole(look, whole),
+        *(_some(look, plan) for plan in plans if plan.live and not plan.whole),
+        *(_workload(look, Handle(name)) for name in alone),
+    )
+    answers = {handle: words for answer in (*(plan.ended for plan in plans), *done) for handle, words in answer.items()}
+    return {handle: answers.get(handle) for handle in handles}
+
+
+class _Plan:
+    """What is to be done about the wanted jobs of one batch, by what is seen of it."""
+
+    def __init__(self, batch: str, wanted: Sequence[Handle], jobs: Sequence[Document]) -> None:
+        self.batch = batch
+        words = {wire.handle({**job, "batch_id": batch}): wire.word(job) for job in jobs}
+        self.ended: dict[Handle, str | None] = {
+            handle: judged(words.get(handle)) for handle in wanted if not running(words.get(handle))
+        }
+        self.live = [handle for handle in wanted if handle not in self.ended]
+        self.whole = bool(self.live) and words.keys() <= set(wanted)
+
+
+async def _plan(look: Look, batch: str, wanted: Sequence[Handle]) -> _Plan:
+    try:
+        return _Plan(batch, wanted, await look.jobs(batch))
+    except Missing:
+        return _Plan(batch, wanted, [])
+
+
+async def _whole(look: Look, plans: Sequence[_Plan]) -> Answers:
+    """All that is left of these batches, in one call, which gives a reason for each that it refuses."""
+    answers: dict[Handle, str | None] = {}
+    for at in range(0, len(plans), BATCHES):
+        part = plans[at : at + BATCHES]
+        try:
+            told = await look.core.change("PATCH", Route.CANCEL_BATCHES, json={"batch_ids": [p.batch for p in part]})
+            refused = told.get("errors")
+        except (Rejected, Missing, Unexpected) as error:
+            refused = {plan.batch: _said(error) for plan in part}
+        for plan in part:
+            reason = refused.get(plan.batch) if isinstance(refused, Mapping) else None
+            answers |= dict.fromkeys(plan.live) if reason is None else await _seen(look, plan, str(reason))
+    return answers
+
+
+async def _some(look: Look, plan: _Plan) -> Answers:
+    ids = [handle.rpartition("/")[2] for handle in plan.live]
+    refused: dict[str, Any] = {}
+    try:
+        if len(ids) == 1:
+            await look.core.change("PATCH", Route.CANCEL_JOB, ids[0])
+            return {plan.live[0]: None}
+        for part in named("id", ids):
+            told = await look.core.change("PATCH", Route.CANCEL_JOBS, plan.batch, query=part)
+            errors = told.get("errors")
+            refused |= errors if isinstance(errors, Mapping) else {}
+    except (Rejected, Missing, Unexpected) as error:
+        return await _seen(look, plan, _said(error))
+    if not refused:
+        return dict.fromkeys(plan.live)
+    seen = await _seen(look, plan, "")
+    return {h: seen[h] and str(refused.get(h.rpartition("/")[2]) or seen[h]) for h in plan.live}
+
+
+async def _workload(look: Look, handle: Handle) -> Answers:
+    try:
+        word = wire.word(await look.core.one(Route.WORKLOAD, handle))
+        if not running(word):
+            return {handle: judged(word)}
+        try:
+            await look.core.change("PUT", Route.CANCEL_WORKLOAD, handle)
+        except (Rejected, Unexpected) as error:
+            word = wire.word(await look.core.one(Route.WORKLOAD, handle))
+            return {handle: judged(word, _said(error))}
+    except Missing:
+        return await _batch(look, handle)
+    return {handle: None}
+
+
+async def _batch(look: Look, name: Handle) -> Answers:
+    """A batch that a person names by its id: all of its jobs."""
+    plan = await _plan(look, name, [wire.handle({**job, "batch_id": name}) for job in await look.jobs(name)])
+    if not plan.live and not plan.ended:
+        return {name: UNKNOWN}
+    answers = {**plan.ended, **await _whole(look, [plan] if plan.live else [])}
+    reasons = dict.fromkeys(words for words in answers.values() if words is not None)
+    return {name: None if plan.live and None in answers.values() else "; ".join(reasons) or None}
+
+
+async def _seen(look: Look, plan: _Plan, reason: str) -> Answers:
+    """How the jobs stand after a refusal; the reason is for those that still run."""
+    jobs = await look.jobs(plan.batch)
+    words = {wire.handle({**job, "batch_id": plan.batch}): wire.word(job) for job in jobs}
+    return {handle: judged(words.get(handle), reason) for handle in plan.live}
+
+
+def running(word: str | None) -> bool:
+    """A word that we do not know may be one of a job that runs."""
+    return word is not None and WORDS.get(word, Phase.LIVE) is Phase.LIVE
+
+
+def judged(word: str | None, reason: str = "") -> str | None:
+    if word is None:
+        return UNKNOWN
+    if word in ("CANCELED", "CANCELING"):
+        return None
+    return reason if reason and running(word) else f'it is "{word}"'
+
+
+def _said(error: ProviderError) -> str:
+    return error.words or str(error)

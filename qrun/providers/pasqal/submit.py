@@ -1,0 +1,167 @@
+"""What costs money: a batch, jobs that join one, a batch made from another, a workload.
+
+Each is one request. Its answer names what was made; where there is no usable answer, the outcome is unknown and is
+looked up by the core (`Look.find`): a batch by its marker, the rest by what is there more than before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from qrun.canonical import canonical
+from qrun.errors import Missing, ProviderError, Rejected, Unavailable, Unexpected
+from qrun.http import Reply
+from qrun.job import Job
+from qrun.provider import Found, Sending
+from qrun.providers.pasqal import WORKLOAD, envelope, sending, wire
+from qrun.providers.pasqal.core import Core, Document, Query
+from qrun.providers.pasqal.looking import Look
+from qrun.providers.pasqal.places import Route, lacking
+from qrun.record import Handle
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Body:
+    """What is sent. Of jobs that join a batch only they themselves."""
+
+    content: Mapping[str, Any] = field(repr=False)
+    container: Handle | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Which:
+    """Jobs of a batch that are to run once more: all that every filter lets through, and never simply all."""
+
+    handles: tuple[Handle, ...] = ()
+    words: tuple[str, ...] = ()  # the cloud's own status words
+    least: int | None = None  # runs
+    most: int | None = None
+
+    def query(self) -> Query:
+        ids = [("id", handle.rpartition("/")[2]) for handle in self.handles]
+        bounds = [("min_runs", self.least), ("max_runs", self.most)]
+        return [
+            *ids,
+            *(("status", word) for word in self.words),
+            *((name, str(bound)) for name, bound in bounds if bound is not None),
+        ]
+
+
+async def submit(core: Core, look: Look, body: Body, jobs: Sequence[Job], pen: Sending) -> Sequence[Handle]:
+    if jobs[0].kind == WORKLOAD:
+        return [wire.handle(_data(await core.send(Route.NEW_WORKLOAD, json=body.content)))]
+    try:
+        if body.container is not None:
+            return await _join(core, look, body.container, jobs, pen)
+        return await _create(core, look, body, jobs, pen)
+    except Rejected as error:
+        raise _accusing(error, jobs) from error
+
+
+async def _create(core: Core, look: Look, body: Body, jobs: Sequence[Job], pen: Sending) -> Sequence[Handle]:
+    tags = sending.tags([pen.marker, pen.mark], jobs)
+    reply = await core.send(Route.BATCHES, json={**body.content, "tags": tags})
+    batch = _data(reply)
+    made = await _jobs(reply, look, batch)
+    return _paired(reply, wire.identity(batch), jobs, made)
+
+
+async def _join(core: Core, look: Look, batch: Handle, jobs: Sequence[Job], pen: Sending) -> Sequence[Handle]:
+    """The jobs that are there are counted and the number is noted: what lies beyond it afterwards is ours."""
+    try:
+        count = await _count(look, batch)
+    except (Missing, Unexpected) as error:
+        raise Unavailable(f'the jobs of "{batch}" cannot be counted, nothing was sent: {error}') from error
+    await pen.note(count=str(count))
+    reply = await core.send(Route.ADD, batch, json=[sending.runs(job) for job in jobs])
+    made = await _jobs(reply, look, _data(reply))
+    return _paired(reply, batch, jobs, made[count:])
+
+
+async def _count(look: Look, batch: Handle) -> int:
+    """Of what the list shows and what the batch counts itself the larger: one of them may lag behind."""
+    jobs, status = await asyncio.gather(look.jobs(batch), look.core.one(Route.BATCH_STATUS, batch))
+    return max(len(jobs), sum((wire.counts(status) or {}).values()))
+
+
+async def rebatch(core: Core, look: Look, parent: Handle, which: Which, pen: Sending) -> Sequence[Found]:
+    """What was made from the batch before is noted: a batch that is there more afterwards is ours."""
+    query = list(which.query())
+    if core.ovh:
+        raise lacking("batches made from others")
+    if not query:
+        raise Rejected(f'which jobs of "{parent}" are to run once more is not said', hint="name them")
+    try:
+        known = [wire.identity(each) for each in await look.children(parent)]
+    except (Missing, Unexpected) as error:
+        raise Unavailable(f'what was made from "{parent}" cannot be seen, nothing was sent: {error}') from error
+    await pen.note(known=" ".join(known))
+    reply = await core.send(Route.REBATCH, parent, query=query)
+    batch = _data(reply)
+    jobs = await _jobs(reply, look, batch)
+    try:
+        sent = await look.sent(wire.identity(batch))
+    except ProviderError:
+        sent = {}  # what it was made from is known; only the digests of what was sent are lacking
+    return [wire.found({**job, "batch_id": batch["id"]}, batch, payload=sending.fingerprint(sent, job)) for job in jobs]
+
+
+def _data(reply: Reply) -> Document:
+    """What was made; where the answer does not say it, it may have been made all the same."""
+    try:
+        data: Document = envelope.held(envelope.opened(reply), dict, of="the answer")
+        wire.identity(data)
+    except Unexpected as error:
+        raise reply.malformed(str(error)) from error
+    return data
+
+
+async def _jobs(reply: Reply, look: Look, batch: Document) -> Sequence[Document]:
+    told = batch.get("jobs")
+    if isinstance(told, list) and told and all(isinstance(job, Mapping) for job in told):
+        return wire.in_order(told)
+    try:
+        return await look.jobs(wire.identity(batch))
+    except ProviderError as error:
+        raise reply.malformed(f'"{batch["id"]}" was made, and its jobs cannot be seen: {error}') from error
+
+
+def _paired(reply: Reply, batch: str, jobs: Sequence[Job], made: Sequence[Document]) -> Sequence[Handle]:
+    """Each job's handle. They come in the order in which they were sent, unless their contents tell otherwise."""
+    if len(made) != len(jobs):
+        raise reply.malformed(f'{len(jobs)} jobs were sent, and "{batch}" has {len(made)} that are new')
+    try:
+        names = [wire.handle({**job, "batch_id": batch}) for job in made]
+        contents = [_content(job) for job in made]
+    except Unexpected as error:
+        raise reply.malformed(str(error)) from error
+    wanted = [_content(sending.runs(job)) for job in jobs]
+    if contents == wanted or sorted(contents) != sorted(wanted):
+        return names
+    left = list(zip(contents, names, strict=True))
+    found = []
+    for content in wanted:
+        match = next(pair for pair in left if pair[0] == content)
+        left.remove(match)
+        found.append(match[1])
+    return found
+
+
+def _content(job: Mapping[str, Any]) -> bytes:
+    try:
+        return canonical([job.get("runs"), job.get("variables") or {}])
+    except (ValueError, TypeError):
+        return b""
+
+
+def _accusing(error: Rejected, jobs: Sequence[Job]) -> Rejected:
+    """A refusal names jobs by their places in the request."""
+    places = [place for place in sorted(envelope.accused(error.words)) if place < len(jobs)]
+    if not places:
+        return error
+    facts: dict[str, Any] = {"provider_code": error.provider_code, "words": error.words, "status": error.status}
+    problems = [replace(each, field=jobs[places[0]].key) for each in error.problems]
+    return Rejected(*problems, members=tuple(jobs[place].key for place in places), **facts)

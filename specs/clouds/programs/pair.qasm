@@ -1,0 +1,6 @@
+// The same two qubits without their measurement, for the value of an observable.
+OPENQASM 3.0;
+include "stdgates.inc";
+qubit[2] q;
+h q[0];
+cx q[0], q[1];
