@@ -69,7 +69,7 @@ bench-oqtopus:
 	.venv-official/bin/python -m benchmarks.oqtopus
 
 clean:
-	rm -rf .venv .venv-aer .venv-pulser .venv-official .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-official-pasqal .venv-aer .venv-pulser .venv-official .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # A stamp names the set that is installed; a larger set serves a smaller one, so `make demo` after `make test` is free.
 $(VENV)/bin/python:

@@ -102,14 +102,14 @@ def script(page: Path) -> tuple[str, list[Command]]:
     lines: list[str] = [END_ALL]
     told: list[Command] = []
     for block in blocks(page):
-        if block.path and block.language != "console":
-            folder = os.path.dirname(block.path) or "."
-            lines.append(f"mkdir -p {folder} && cat > {block.path} <<'{END}'\n{block.text}{END}")
-        elif block.language == "console":
+        if block.language == "console":
             for command in commands(block):
                 told.append(command)
                 typed = beside(command, len(told)) if block.beside else command.typed
                 lines.append(f"{typed}\ncode=$?; printf '\\n@@@ %d\\n' $code; (exit $code)")
+        elif block.path:
+            folder = os.path.dirname(block.path) or "."
+            lines.append(f"mkdir -p {folder} && cat > {block.path} <<'{END}'\n{block.text}{END}")
     return "\n".join(lines) + "\n", told
 
 
@@ -171,7 +171,7 @@ def run(page: Path, folder: Path) -> list[tuple[Command, str, int]]:
 
 VARYING: Final = (
     (re.compile(r"\bqr([1x])[a-z2-7]{26}\b"), r"qr\1MARK"),
-    (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"), "PROJECT"),
+    (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"), "ID"),
     (re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z"), "TIME"),
     (re.compile(r'("?\b[01]+"?): \d+'), r"\1: N"),  # counts
     (re.compile(r"\d+\.\d % +\d+( +[█▏▎▍▌▋▊▉]+)?"), "BAR"),
@@ -181,7 +181,7 @@ HEADLINE: Final = re.compile(r"[01]+: N(?:, [01]+: N)+")
 
 
 def steady(line: str) -> str:
-    """A line without what differs from run to run: counts and their order, times, marks, a project's id."""
+    """A line without what differs from run to run: counts and their order, times, marks, ids of projects and jobs."""
     for pattern, instead in VARYING:
         line = pattern.sub(instead, line)
     return HEADLINE.sub(lambda found: ", ".join(sorted(found[0].split(", "))), line).rstrip()

@@ -21,6 +21,17 @@ from qrun.settings.places import state_folder
 
 VARIABLES: Final[Mapping[str, Mapping[str, str]]] = {  # what the clouds' own clients read
     "oqtopus": {"OQTOPUS_URL": "url", "OQTOPUS_API_TOKEN": "token"},
+    "pasqal": {
+        "PASQAL_CORE_URL": "core",
+        "PASQAL_ACCOUNT_URL": "account",
+        "PASQAL_TOKEN_URL": "token_url",
+        "PASQAL_USERNAME": "username",
+        "PASQAL_PASSWORD": "password",
+        "PASQAL_CLIENT_ID": "client_id",
+        "PASQAL_CLIENT_SECRET": "client_secret",
+        "PASQAL_PROJECT_ID": "project_id",
+        "PASQAL_PULSER_ACCESS_TOKEN": "token",
+    },
 }
 
 
@@ -81,7 +92,7 @@ def up(names: Sequence[str], accounts: Sequence[str], devices: str | None, quiet
             tell(words)
 
     try:
-        asyncio.run(play(names or list(EMULATORS), options, told))
+        asyncio.run(play(names or _startable(), options, told))
     except OSError as error:
         raise _busy(error, given["host"], given["port"]) from error
     finally:
@@ -152,6 +163,13 @@ def _installed() -> None:
             raise SettingsError(words, hint="pip install 'qrun-quantum[emulator]'")
 
 
+def _startable() -> list[str]:
+    """All but those whose simulator is not installed; asked for by name, these say what is missing."""
+    from qrun.emulators.pasqal.engine import missing
+
+    return [name for name in EMULATORS if name != "pasqal" or missing() is None]
+
+
 def _busy(error: OSError, host: str, port: int) -> Exception:
     if error.errno == errno.EADDRINUSE:
         return UsageError(f"port {port} of {host} is in use", hint="take another one, or --port 0")
@@ -193,6 +211,6 @@ def _word(name: str) -> Mapping[str, Any]:
         with open(_path(name), encoding="utf-8") as file:
             line = json.load(file)
         os.kill(line["pid"], 0)
-        return {key: line[key] for key in ("url", "token")}
+        return {key: line[key] for key in VARIABLES[name].values()}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SettingsError(f"no stand-in of {name} runs", hint=hint) from error
