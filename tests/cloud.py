@@ -247,8 +247,15 @@ class MemoryProvider:
         return container in self.cloud.open
 
     async def close(self, container: Handle) -> None:
-        self.cloud.fault("close")
+        fault = self.cloud.fault("close")
+        if fault == "unavailable":
+            raise Unavailable("the batch did not answer")
         self.cloud.open.discard(container)
+        match fault:
+            case "answer lost":
+                raise Uncertain("the answer was lost")
+            case "killed after":
+                raise Killed
 
     async def _register_then_start(self, submission: Submission, sent: str, sending: Sending) -> Handle:
         """OQTOPUS's way: the id comes first and costs nothing."""

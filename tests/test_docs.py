@@ -120,7 +120,7 @@ def beside(command: Command, number: int) -> str:
     """Starts what another terminal runs, and goes on once it has printed as many lines as the page shows."""
     out = f'"$HOME/beside-{number}"'
     return (
-        f": > {out}; {command.typed} > {out} 2>&1 &\nbeside=\"$beside $!\"\n"
+        f': > {out}; {command.typed} > {out} 2>&1 &\nbeside="$beside $!"\n'
         f"until test $(wc -l < {out}) -ge {command.lines} || ! kill -0 $!; do sleep 0.05; done; cat {out}"
     )
 

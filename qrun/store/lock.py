@@ -107,7 +107,7 @@ def attempt_json(attempt: Attempt) -> dict[str, Any]:
     whole: dict[str, Any] = {"n": attempt.n, "marker": attempt.marker, "handle": attempt.handle, "phase": attempt.phase}
     if attempt.handle is None:
         del whole["handle"]
-    open_for_more = bool(attempt.noted.get("open"))
+    open_for_more = attempt.handle is not None and bool(attempt.noted.get("open"))
     if (open_for_more or not attempt.phase.final) and attempt.connection:
         whole["connection"] = attempt.connection
     if open_for_more and RANK[attempt.phase] >= SETTLED:
