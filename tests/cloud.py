@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -176,6 +177,9 @@ class MemoryProvider:
                 raise Unavailable("the server asks to wait 3 h", retry_after=10800.0)
         payloads = tuple(payload(job) for job in submission.jobs)
         return Prepared(submission=submission, payloads=payloads, body=None, device=self.cloud.device)
+
+    def slot(self) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
 
     async def submit(self, prepared: Prepared, sending: Sending) -> Sequence[Handle]:
         if self.cloud.recovery is Recovery.ID_FIRST:

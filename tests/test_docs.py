@@ -26,6 +26,7 @@ from qrun.fact import FACTS
 from qrun.plan import Action
 from qrun.record import Phase
 from qrun.settings import HOSTS
+from tests.test_layers import LAYERS, LEVEL
 
 ROOT: Final = Path(__file__).parent.parent
 PAGES: Final = [ROOT / "README.md", *sorted(p for p in (ROOT / "docs").glob("*.md") if not p.name.endswith(".in.md"))]
@@ -553,6 +554,15 @@ def described(value: Any, place: Sequence[str]) -> Iterator[tuple[Sequence[str],
     elif isinstance(value, list):
         for item in value:
             yield from described(item, place)
+
+
+def test_the_layers_are_drawn_as_they_are_and_each_part_of_them_is_described() -> None:
+    page = ROOT / "docs" / "architecture.md"
+    drawn = next(b.text for b in blocks(page) if b.language == "text" and "job  archive" in b.text)
+    rows = re.findall(r"^\| `(\w+)/?` \|", page.read_text(encoding="utf-8"), re.MULTILINE)
+
+    assert [set(line.split()) for line in drawn.splitlines()] == list(LAYERS)
+    assert set(LEVEL) <= set(rows)
 
 
 # --- links and places -------------------------------------------------------------------------------------------------

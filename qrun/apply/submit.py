@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -118,7 +119,10 @@ class Submitter:
             try:
                 left = steps
                 while left and not self._withheld(left, connection):
-                    left = await send(connection, left)
+                    try:
+                        left = await send(connection, left)
+                    except Unavailable as error:
+                        await self._later(connection, error)
             finally:
                 self._sending[connection] -= len(steps)
 
@@ -161,7 +165,9 @@ class Submitter:
     async def _send_once(
         self, connection: str, steps: Sequence[Step], container: Handle | None = None
     ) -> Sequence[Step]:
-        """Send these together. Returns those that are to be sent anew, because others of them were refused."""
+        """Send these together. Returns those that are to be sent anew, because others of them were refused. Raises
+        Unavailable where nothing was sent and all may be tried again.
+        """
         apply = self.apply
         provider = apply.connect(connection)
         try:
@@ -174,9 +180,8 @@ class Submitter:
             return self._refuse(steps, Rejected(*error.problems))
         except Rejected as error:
             return self._refuse(steps, error)
-        except Unavailable as error:
-            await self._later(connection, error)
-            return steps
+        except Unavailable:
+            raise
         except ProviderError as error:
             apply.break_off(connection, error)
             return steps
@@ -185,6 +190,8 @@ class Submitter:
         mine = marker(apply.project, apply.experiment, members)
         try:
             remaining = await self._adopt(connection, steps, members, mine)
+        except Unavailable:
+            raise
         except ProviderError as error:
             apply.break_off(connection, error)
             return steps
@@ -197,12 +204,16 @@ class Submitter:
             noted=self._noted(steps, mine),
             provided=self._snapshot(prepared),
         )
-        failpoint("prepared")
-        await apply.ledger.commit(self._intent(prepared, members, mine))
-        failpoint("intended")
-        if provider.capabilities.remote and not await self._published(steps, pen):
-            return ()
-        return await self._request(connection, prepared, steps, pen)
+        async with AsyncExitStack() as slot:
+            with apply.interruptible():
+                await slot.enter_async_context(provider.slot())
+            prepared = await self._fresh(prepared)
+            failpoint("prepared")
+            await apply.ledger.commit(self._intent(prepared, members, mine))
+            failpoint("intended")
+            if provider.capabilities.remote and not await self._published(steps, pen):
+                return ()
+            return await self._request(connection, prepared, steps, pen)
 
     async def _published(self, steps: Sequence[Step], pen: Pen) -> bool:
         """Whether the intents stand where others see them, if the user has a command for that; else nothing is sent."""
@@ -239,14 +250,16 @@ class Submitter:
         return max(error.retry_after or 0, min(PAUSE, 2.0 ** min(times, 10)))
 
     async def _prepare(self, submission: Submission) -> Prepared:
-        """Past `good_until` the preparation is made again, so that nothing waits between intent and request."""
-        provider = self.apply.connect(submission.connection)
-        prepared = await provider.prepare(submission)
-        if prepared.good_until is not None and prepared.good_until < self.apply.clock.monotonic():
-            prepared = await provider.prepare(submission)
+        prepared = await self.apply.connect(submission.connection).prepare(submission)
         if len(prepared.payloads) != len(submission.jobs):
             raise Unexpected(f"{len(submission.jobs)} jobs were prepared as {len(prepared.payloads)}")
         return prepared
+
+    async def _fresh(self, prepared: Prepared) -> Prepared:
+        """Past `good_until` the preparation is made again, so that nothing waits between intent and request."""
+        if prepared.good_until is None or prepared.good_until >= self.apply.clock.monotonic():
+            return prepared
+        return await self._prepare(prepared.submission)
 
     async def _request(self, connection: str, prepared: Prepared, steps: Sequence[Step], pen: Pen) -> Sequence[Step]:
         apply = self.apply
@@ -262,10 +275,9 @@ class Submitter:
         except Rejected as error:
             await self._absent(steps, pen)
             return self._refuse(steps, error)
-        except Unavailable as error:
+        except Unavailable:
             await self._absent(steps, pen)
-            await self._later(connection, error)
-            return steps
+            raise
         except (Denied, Missing) as error:
             await self._absent(steps, pen)
             apply.break_off(connection, error)

@@ -22,6 +22,7 @@ import sys
 import sysconfig
 from collections import deque
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -270,6 +271,10 @@ class Local:
     async def prepare(self, submission: Submission) -> Prepared:
         body = tuple(request(job, submission.programs) for job in submission.jobs)
         return Prepared(submission=submission, payloads=tuple(job.digest for job in submission.jobs), body=body)
+
+    def slot(self) -> AbstractAsyncContextManager[None]:
+        """The workers have a queue of their own."""
+        return nullcontext()
 
     async def submit(self, prepared: Prepared, sending: Sending) -> Sequence[Handle]:
         jobs = prepared.submission.jobs

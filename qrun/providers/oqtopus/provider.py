@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, Final
 
 from qrun.archive import archive
@@ -111,6 +111,10 @@ class Oqtopus:
         return Prepared(
             submission=submission, payloads=(payload,), body=Body(packed=packed, metadata=metadata), device=device
         )
+
+    def slot(self) -> AbstractAsyncContextManager[None]:
+        """To register and to submit; what is uploaded goes to another server."""
+        return self.http.slot(2)
 
     async def submit(self, prepared: Prepared, sending: Sending) -> Sequence[Handle]:
         (job,) = prepared.submission.jobs

@@ -12,6 +12,7 @@ The unit of work is a batch: one sequence, one device, up to many jobs with thei
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import cached_property
 from typing import Any
 
@@ -110,6 +111,9 @@ class Pasqal:
         webhook = self.connection.settings.get("webhook")
         content = sending.batch(jobs, programs, project=self.project, webhook=webhook)
         return Body(content=content, container=submission.container), specs
+
+    def slot(self) -> AbstractAsyncContextManager[None]:
+        return self.core.http.slot()
 
     async def submit(self, prepared: Prepared, sending: Sending) -> Sequence[Handle]:
         return await submit(self.core, self.looking, prepared.body, prepared.submission.jobs, sending)
