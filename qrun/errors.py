@@ -18,7 +18,7 @@ QrunError
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 __all__ = [
@@ -75,6 +75,11 @@ class QrunError(Exception):
         listed = [p if isinstance(p, Problem) else Problem(message=p, hint=hint) for p in problems]
         self.problems = tuple(sorted(listed, key=lambda problem: problem.position))
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+    @property
+    def told(self) -> str:
+        """What is wrong and where, without what to do about it: for a place where something is done already."""
+        return "\n".join(str(replace(problem, hint=None)) for problem in self.problems)
 
 
 class UsageError(QrunError):

@@ -8,7 +8,7 @@ from typing import Any
 
 from qrun.apply import Apply, Outcome
 from qrun.apply.publication import Command
-from qrun.apply.submit import Limits
+from qrun.apply.traffic import Limits, Traffic
 from qrun.events import Event
 from qrun.job import Conduct, Job, Program, Target, digests
 from qrun.plan import Policy
@@ -70,7 +70,7 @@ class Scene:
             emit=self.events.append,
             clock=self.clock,
             publish=self.publish,
-            limits=lambda connection: self.limits,
+            traffic=Traffic(lambda _: self.limits),
         )
 
     def apply(self, *jobs: Job, policy: Policy | None = None) -> Outcome:

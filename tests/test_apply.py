@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from qrun.apply import Outcome
-from qrun.apply.submit import Limits
+from qrun.apply.traffic import Limits
 from qrun.budget import Budget
 from qrun.errors import BudgetError, SettingsError, StoreError
 from qrun.events import Absent, Adopted, Event, Held, Refused, Relabelled, Renamed, Rested, Warned

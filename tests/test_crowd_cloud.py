@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from qrun.apply import Apply, Outcome
-from qrun.apply.submit import Limits
+from qrun.apply.traffic import Limits, Traffic
 from qrun.fact import Fact, Intended
 from qrun.http.breaker import PATIENCE
 from qrun.job import Job, Target
@@ -159,7 +159,7 @@ def through(sky: Sky, clock: VirtualClock, *, live: int = LIVE) -> tuple[Outcome
         policy=Policy(),
         emit=lambda event: None,
         clock=clock,
-        limits=lambda connection: Limits(live=LIVE),
+        traffic=Traffic(lambda connection: Limits(live=LIVE)),
     )
 
     async def weather(outage: Answer) -> None:

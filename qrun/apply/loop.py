@@ -15,7 +15,8 @@ from typing import Any
 from qrun.apply.ledger import Ledger, Store
 from qrun.apply.publication import Command, Publication
 from qrun.apply.recover import Recoverer
-from qrun.apply.submit import Limits, Submitter
+from qrun.apply.submit import Submitter
+from qrun.apply.traffic import Traffic
 from qrun.apply.watch import Watcher
 from qrun.clock import Clock
 from qrun.containers import Holding, container, held
@@ -61,9 +62,9 @@ class Outcome:
 
 
 class Apply:
-    """One experiment. `connect` gives the provider of a connection (the same object each time), `limits` what it may
-    take; `content` the bytes of a program as planned; `origin` goes into the records (manifest, commit, dirty, qrun
-    version).
+    """One experiment. `connect` gives the provider of a connection (the same object each time); `traffic` is what all
+    experiments have under way there; `content` gives the bytes of a program as planned; `origin` goes into the records
+    (manifest, commit, dirty, qrun version).
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class Apply:
         emit: Emit,
         clock: Clock | None = None,
         origin: Mapping[str, Any] | None = None,
-        limits: Callable[[str], Limits] = lambda _: Limits(),
+        traffic: Traffic | None = None,
         spent: tuple[int, int] = (0, 0),
         publish: Command | None = None,
     ) -> None:
@@ -92,7 +93,7 @@ class Apply:
         self.emit = emit
         self.clock = clock or Clock()
         self.origin = dict(origin or {})
-        self.limits = limits
+        self.traffic = traffic or Traffic()
         self.experiment = store.records.experiment
         self.project = store.records.project or ""
         self.outcome = Outcome()
@@ -154,7 +155,7 @@ class Apply:
         if self.outcome.stopped is None:
             self.outcome.stopped = reason
         self.watcher.stop()
-        self.submitter.make_room()
+        self.traffic.look_again()
         for task in self._patient:
             task.cancel()
 
@@ -373,7 +374,7 @@ class Apply:
         if name in self._rested:
             return
         self._rested.add(name)
-        self.submitter.make_room()
+        self.traffic.look_again()
         if self._parked:
             self._unpark(("key", name[0]))
             self._unpark(("name", name))
@@ -406,7 +407,7 @@ class Apply:
 
         What succeeded is not fetched or run again in this command, also where its outputs did not come.
         """
-        self.submitter.make_room()
+        self.traffic.look_again()
         if self._parked:
             self._unpark(("marker", marker))
         step = self._step(name)

@@ -44,14 +44,6 @@ PAUSE: Final = 60.0  # seconds at most between two tries of a provider that does
 CLOSED: Final = "leave `open` out of its `submit`"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Limits:
-    """What one connection takes: submissions at a time, and jobs that are sent and not finished."""
-
-    in_flight: int = 32
-    live: int | None = None
-
-
 @dataclass(kw_only=True, slots=True)
 class Pen:
     """A `Sending`: the marks of one submission, and the notes that its steps make durable.
@@ -78,9 +70,6 @@ class Submitter:
         self.apply = apply
         self.sent = 0
         self.shots = 0
-        self._slots: dict[str, asyncio.Semaphore] = {}
-        self._sending: dict[str, int] = {}  # jobs between the queue and their handle, by connection
-        self._room = asyncio.Event()
         self._silent: dict[str, int] = {}  # how often a connection that has answered was unavailable since
         self._doors: dict[str, asyncio.Lock] = {}  # of open containers, by connection
 
@@ -111,10 +100,11 @@ class Submitter:
         return connection in self.apply.broken or self.apply.stopping
 
     async def _send(self, connection: str, steps: Sequence[Step]) -> None:
-        slot = self._slots.setdefault(connection, asyncio.Semaphore(self.apply.limits(connection).in_flight))
-        async with slot:
+        traffic = self.apply.traffic
+        async with traffic.slot(connection):
             if not await self._has_room(connection, steps):
                 return
+            traffic.sends(connection, len(steps))
             send = self._send_openly if _job(steps[0]).conduct.open else self._send_once
             try:
                 left = steps
@@ -124,29 +114,21 @@ class Submitter:
                     except Unavailable as error:
                         await self._later(connection, error)
             finally:
-                self._sending[connection] -= len(steps)
+                traffic.sends(connection, -len(steps))
 
     async def _has_room(self, connection: str, steps: Sequence[Step]) -> bool:
-        """Wait until the connection may have so many more unfinished jobs; one submission always fits alone."""
-        most = self.apply.limits(connection).live
-        while most is not None and not self.apply.stopping:
-            there = self.apply.watcher.count(connection) + self._sending.get(connection, 0)
-            if there == 0 or there + len(steps) <= most:
-                break
+        """Wait until the connection may have so many more unfinished jobs."""
+        traffic = self.apply.traffic
+        while not traffic.fits(connection, len(steps)) and not self.apply.stopping:
             if not self.apply.policy.wait:
+                there, most = traffic.unfinished(connection), traffic.limits(connection).live
                 for step in steps:
                     self.apply.hold(
                         _name(step), f"{there} jobs are unfinished, and max_live is {most}: run again later"
                     )
                 return False
-            self._room.clear()
-            await self._room.wait()
-        self._sending[connection] = self._sending.get(connection, 0) + len(steps)
+            await traffic.changed()
         return True
-
-    def make_room(self) -> None:
-        """A job came to rest, or the command stops: whoever waits may look again."""
-        self._room.set()
 
     async def _send_openly(self, connection: str, steps: Sequence[Step]) -> Sequence[Step]:
         """Into the container that is open for such jobs, else into a new one. One after the other, so that all meet in
@@ -245,7 +227,7 @@ class Submitter:
             apply.break_off(connection, error)
             return None
         if not times:
-            apply.emit(Warned(experiment=apply.experiment, message=f"{error}; what is to be sent waits for it"))
+            apply.emit(Warned(experiment=apply.experiment, message=f"{error.told}; what is to be sent waits for it"))
         self._silent[connection] = times + 1
         return max(error.retry_after or 0, min(PAUSE, 2.0 ** min(times, 10)))
 
@@ -346,12 +328,12 @@ class Submitter:
                     job=step.pair.key,
                     attempt=step.attempt,
                     marker=pen.marker,
-                    message=str(error),
+                    message=error.told,
                 )
             )
         can = apply.connect(_job(steps[0]).target.connection).capabilities
         if can.recover(_job(steps[0]).kind) is Recovery.NOTHING:
-            words = str(error)
+            words = error.told
             await apply.ledger.commit(*[_reached(step, pen.marker, Phase.UNCERTAIN, message=words) for step in steps])
         for step in steps:
             apply.advance(_name(step))

@@ -58,11 +58,6 @@ class Watcher:
         for task in self._watching_now.values():
             task.cancel()
 
-    def count(self, connection: str) -> int:
-        """How many jobs of this connection are sent and not finished, as far as this command knows."""
-        live = self._live.get(connection)
-        return len(live.names) if live is not None else 0
-
     def left(self) -> list[str]:
         """The keys of the jobs that still run."""
         return sorted(self._left | {name[0] for live in self._live.values() for name in live.names.values()})
@@ -78,6 +73,7 @@ class Watcher:
             return
         live = self._live.setdefault(connection, Live())
         live.add(handle, name)
+        self.apply.traffic.lives(connection, handle)
         if connection not in self._watching_now:
             self._watching_now[connection] = self.apply.start(self._watching(connection, live))
 
@@ -86,6 +82,7 @@ class Watcher:
         connection = self.apply.connection(name)
         live = self._live.setdefault(connection, Live())
         live.add(handle, name)
+        self.apply.traffic.lives(connection, handle)
         if connection not in self._watching_now and not self.apply.stopping:
             self._watching_now[connection] = self.apply.start(self._watching(connection, live))
 
@@ -118,6 +115,7 @@ class Watcher:
             self._tell(handle, f'the provider says "{status.word}", which this qrun does not know', name, status.word)
         elif status.phase.final:
             live.drop(handle)
+            self.apply.traffic.ended(connection, handle)
             self._finished(connection, handle, name, status)
         else:
             self._goes_on(connection, handle, name, status)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     "--timeout", callback=duration, metavar="DURATION", help="how long to wait; ends the command, never a job"
 )
 @click.option("--only", multiple=True, metavar="GLOB", help="only these jobs")
-@click.option("--parallel", callback=positive, metavar="N", help="requests at a time, and local workers")
+@click.option("--parallel", callback=positive, metavar="N", help="submissions at a time, and local workers")
 @superseded
 @click.option("--new-site", is_flag=True, help="buy anew what was run at another site")
 @click.option("--locked", is_flag=True, help="exit 3 where anything would have to be submitted")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qrun.apply import Apply, Outcome
 from qrun.apply.publication import Command
-from qrun.apply.submit import Limits
+from qrun.apply.traffic import Limits, Traffic
 from qrun.cli.background import listen
 from qrun.cli.exits import INTERRUPTED
 from qrun.cli.out import mute, tell
@@ -87,7 +87,8 @@ class Course:
             for name in sorted({_connection(step) for step in work.proposal.steps if not step.rests}):
                 with suppress(Missing):  # stops only the jobs of that connection
                     connect(name)  # what is wrong with a connection's settings shows before anything is sent
-        loops = [self._loop(work, connect, publish) for work in works]
+        traffic = Traffic(self._limits)
+        loops = [self._loop(work, connect, publish, traffic) for work in works]
         try:
             with _signals(loops), _limit(loops, self.timeout):
                 runs = [loop.run(work.proposal.jobs) for loop, work in zip(loops, works, strict=True)]
@@ -97,7 +98,7 @@ class Course:
         for work, end in zip(works, ended, strict=True):
             _note(work, end)
 
-    def _loop(self, work: Work, connect: Connections, publish: Command | None) -> Apply:
+    def _loop(self, work: Work, connect: Connections, publish: Command | None, traffic: Traffic) -> Apply:
         return Apply(
             store=work.store,
             connect=connect,
@@ -106,7 +107,7 @@ class Course:
             policy=work.policy,
             emit=self.emit,
             origin={"manifest": work.proposal.experiment.path, **self.origin},
-            limits=self._limits,
+            traffic=traffic,
             spent=self.spent,
             publish=publish,
         )

@@ -32,7 +32,7 @@ AGAIN = frozenset({Phase.FAILED, Phase.LOST, Phase.CANCELLED})
 @click.option(
     "--timeout", callback=duration, metavar="DURATION", help="how long to wait; ends the command, never a job"
 )
-@click.option("--parallel", callback=positive, metavar="N", help="requests at a time, and local workers")
+@click.option("--parallel", callback=positive, metavar="N", help="submissions at a time, and local workers")
 @click.option("--yes", is_flag=True, help="send remote jobs without being asked")
 @output("table", "json", "jsonl")
 def command(

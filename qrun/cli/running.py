@@ -23,7 +23,7 @@ from qrun.cli.project import check_moved, held_elsewhere, spent
 from qrun.cli.proposal import Proposal, check_budget, propose, rested, standings
 from qrun.clock import Clock
 from qrun.errors import QrunError, SettingsError, StoreError, UsageError
-from qrun.events import Event, Started, Summary, Version, Warned
+from qrun.events import Event, Held, Started, Summary, Version, Warned
 from qrun.events import to_json as event_json
 from qrun.failpoint import failpoint
 from qrun.manifest import content
@@ -307,6 +307,10 @@ def _chosen(orders: Orders, works: Sequence[Work]) -> Renderer:
 
 def take(works: Sequence[Work], reading: Reading, orders: Orders, emit: Callable[[Event], None]) -> list[QrunError]:
     """Take all steps, each experiment's beside the others'; the errors that stopped an experiment."""
+    for work in works:
+        for step in work.proposal.steps:
+            if step.action is Action.HOLD and step.pair.key in work.proposal.held:
+                emit(Held(experiment=work.name, job=step.pair.key, reason=step.reason))
     busy = [work for work in works if not work.proposal.rests]
     for work in works:
         if work.proposal.rests:
