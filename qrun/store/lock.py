@@ -2,7 +2,8 @@
 
 A line holds what every clone must know: how the job is found at its provider, and the hashes of what came back. It is
 a pure function of its record. While a submission is unsettled its line also holds all that recovery needs; that falls
-away once the job has a handle, but for the word that its container is open. Waiting changes no line: queued and running are one phase here.
+away once the job has a handle, but for the word that its container is open. Waiting changes no line: queued and
+running are one phase here.
 """
 
 from __future__ import annotations
