@@ -21,7 +21,7 @@ help:
 	@echo "make test-pulser  the tests of the extra 'pulser' (pulser-simulation), in an environment of their own"
 	@echo "make official     the official OQTOPUS clients against the emulator, in an environment of their own"
 	@echo "make official-pasqal  the official Pasqal client against the emulator, and the emulator's physics"
-	@echo "make kill-sweep   SIGKILL at every system call of an apply (minutes; needs strace)"
+	@echo "make kill-sweep   SIGKILL at every system call and failpoint of an apply, here and to a cloud (an hour; needs strace)"
 	@echo "make bench        the benchmarks, as ratios measured side by side"
 	@echo "make bench-oqtopus   a thousand jobs by qrun and by the official clients, on one emulator"
 	@echo "make clean        remove the environments and caches"
@@ -58,7 +58,7 @@ official-pasqal:
 	.venv-official-pasqal/bin/python -m pytest tests/official_pasqal tests/test_emulator_pasqal*.py
 
 kill-sweep: $(VENV)/.test
-	KILLS=all $(BIN)/python -m pytest tests/test_kill.py
+	KILLS=all $(BIN)/python -m pytest tests/test_kill.py tests/test_kill_cloud.py tests/test_crowd_cloud.py
 
 bench:
 	$(MAKE) VENV=.venv-bench .venv-bench/.bench

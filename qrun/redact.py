@@ -51,6 +51,11 @@ def note(secret: str) -> None:
     _noted.take(secret)
 
 
+def forget() -> None:
+    """As if nothing had been revealed: for whoever plays several commands in one process."""
+    _noted.secrets, _noted.forms, _noted.raw = set(), (), ()
+
+
 def redacted(text: str) -> str:
     """The text without any noted secret."""
     return _without(text, _noted.forms) if _noted.forms else text

@@ -25,12 +25,14 @@ from tests.emulator import Emulator
 from tests.killing import PATIENCE, Look, typed
 
 MODULES: Final = ("cli.apply", "cli.conclusion", "cli.course", "cli.running", "http.wire", "providers.oqtopus.provider")
+Jobs = Mapping[str, Mapping[str, Any]]
+
 JOB: Final = {"provider": "oqtopus", "device": "qulacs", "program": "programs/bell.qasm"}
-ONE: Final = {"a": {**JOB, "shots": 100}}
-THREE: Final = {"a": {**JOB, "shots": 100}, "b": {**JOB, "shots": 400}, "c": {**JOB, "shots": 50, "needs": ["a"]}}
-JOBS: Final = {1: ONE, 3: THREE}
+ONE: Final[Jobs] = {"a": {**JOB, "shots": 100}}
+THREE: Final[Jobs] = {"a": {**JOB, "shots": 100}, "b": {**JOB, "shots": 400}, "c": {**JOB, "shots": 50, "needs": ["a"]}}
+JOBS: Final[Mapping[int, Jobs]] = {1: ONE, 3: THREE}
 # What an author makes of them: one job is renamed, one has other shots, one another label.
-EDITED: Final = {
+EDITED: Final[Mapping[int, Jobs]] = {
     1: {"a": {**JOB, "shots": 101}},
     3: {
         "first": {**JOB, "shots": 100},
@@ -38,8 +40,6 @@ EDITED: Final = {
         "c": {**JOB, "shots": 50, "needs": ["first"], "tags": ["new"]},
     },
 }
-
-Jobs = Mapping[str, Mapping[str, Any]]
 
 
 def project(folder: Path, account: Emulator, jobs: Jobs) -> Desk:

@@ -146,16 +146,16 @@ def test_every_cloud_of_the_project_is_asked_and_one_that_refuses_hides_no_other
 
 
 def test_a_connection_that_cannot_be_used_hides_no_other(desk: Desk) -> None:
-    desk.write("qrun.toml", '[connections.fresnel]\ntype = "pasqal"\nproject_id = "p"\n')
+    desk.write("qrun.toml", '[connections.resonance]\ntype = "iqm"\nurl = "https://resonance.iqm.tech"\n')
 
     answer, document = desk.run("devices"), desk.run("devices", "-o", "json")
 
-    words = '"fresnel" is a connection of type "pasqal", which is not supported'
+    words = '"resonance" is a connection of type "iqm", which is not supported'
     assert (answer.code, document.code) == (78, 78)
     assert answer.err.startswith(f"{words}; supported are: ")
     assert "local" in answer.out
     entries = {entry["connection"]: entry for entry in document.json["connections"]}
-    assert entries["fresnel"]["error"]["message"] == words
+    assert entries["resonance"]["error"]["message"] == words
     assert entries["local"]["devices"][0].keys() >= {"device", "status", "qubits", "pending", "calibrated_at"}
 
 

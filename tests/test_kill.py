@@ -168,10 +168,11 @@ def crowd(desk: Desk, *words: str) -> list[tuple[int, int, str]]:
     return [(each.pid, each.returncode, err) for each, err in ends]
 
 
-def in_use(err: str, typed: str = "apply") -> str:
+def in_use(err: str, command: str = "apply") -> str:
     """Who holds the results, as a command that could not have them says it."""
     host = re.escape(os.uname().nodename)
-    words = rf"results/three is in use by pid (\d+) on {host} since \d\d:\d\d \(qrun {typed}\); wait until it has ended\n"
+    since = rf"since \d\d:\d\d \(qrun {command}\); wait until it has ended\n"
+    words = rf"results/three is in use by pid (\d+) on {host} {since}"
     found = re.fullmatch(words, err)
     assert found is not None, err
     return found[1]

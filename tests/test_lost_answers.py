@@ -180,26 +180,38 @@ def test_a_lost_answer_to_a_cancel_leaves_one_job_cancelled_and_one_bought(
 DARK = {
     "the submit never arrives": ["POST /jobs/*/submit: reset"],
     "it arrives and nothing is heard": ["POST /jobs/*/submit: reset-after", "GET /jobs*: 503 skip=1"],
-    "it arrives late": ["POST /jobs/*/submit: reset-after x1", "GET /jobs/*/status: reset x40"],
     "a proxy speaks for it": ["POST /jobs/*/submit: 404-after body=html", "GET /jobs*: 404 body=html skip=1"],
 }
 
 
+@pytest.mark.parametrize("until", [("--no-wait",), ("--timeout", "2m")], ids=" ".join)
 @pytest.mark.parametrize("faults", DARK.values(), ids=DARK)
 def test_a_submit_whose_outcome_nobody_can_see_is_loud_and_cleared_up_by_the_next_command(
-    tmp_path: Path, pool: ProcessPoolExecutor, account: Emulator, faults: list[str]
+    tmp_path: Path, pool: ProcessPoolExecutor, account: Emulator, faults: list[str], until: tuple[str, ...]
 ) -> None:
     desk = project(tmp_path / "p", account, ONE)
     account.faults(*faults)
 
-    dark = pool.submit(hasty, desk, *APPLY).result()
+    dark = pool.submit(hasty, desk, *APPLY, *until).result()
     account.clear()
     end = typed(desk, *APPLY)
 
     assert dark.code == 6, dark
-    assert "outcome unknown" in dark.err or "does not start it" in dark.err
+    assert "\nunclear    three.a  whether" in dark.err
     assert account.asked("POST /jobs/{job_id}/submit") <= 16
     assert end.code == 0
+    assert well(desk, account, ONE) == []
+
+
+def test_a_submit_whose_outcome_can_be_seen_only_later_is_cleared_up_by_the_same_command(
+    tmp_path: Path, pool: ProcessPoolExecutor, account: Emulator
+) -> None:
+    desk = project(tmp_path / "p", account, ONE)
+    account.faults("POST /jobs/*/submit: reset-after x1", "GET /jobs/*/status: 503 x3")
+
+    end = pool.submit(hasty, desk, *APPLY).result()
+
+    assert (end.code, account.struck()) == (0, [1, 3]), end
     assert well(desk, account, ONE) == []
 
 

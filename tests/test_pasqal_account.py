@@ -511,7 +511,6 @@ def test_by_way_of_ovh_the_public_descriptions_serve() -> None:
     [
         lambda pasqal: pasqal.close(Handle("b1")),
         lambda pasqal: pasqal.relabel(Handle("b1"), Labels(markers=(MARKER,), mark=MARK, tags=())),
-        lambda pasqal: pasqal.recall(Handle("w1")),
         lambda pasqal: pasqal.rebatch(Handle("b1"), Which(words=("ERROR",)), Pen()),
         lambda pasqal: anext(pasqal.list(Filters())),
     ],

@@ -179,7 +179,7 @@ def test_a_wrong_password_is_told_in_the_words_of_the_cloud_and_stands_in_no_mes
 
     assert str(caught.value) == (
         '"atoms", POST /token: 403 invalid_grant "Wrong email or password."; '
-        'check what the credentials of connection "atoms" permit'
+        'check username and password of connection "atoms"'
     )
 
 

@@ -7,19 +7,20 @@ unclear (DESIGN §4, RELIABILITY §2.2). Both look; neither sends.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
-from qrun.apply.joining import stays_open
+from qrun.apply.joining import OPEN, stays_open
 from qrun.clock import instant
+from qrun.containers import container
 from qrun.errors import Missing, ProviderError, Unavailable
 from qrun.events import Adopted, Searching, Warned
-from qrun.fact import Reached
+from qrun.fact import Noted, Reached
 from qrun.job import Job
 from qrun.marks import mark
 from qrun.plan import AGREE, Action, Step
-from qrun.provider import Found, Marks, Recovery
+from qrun.provider import Containers, Found, Marks, Recovery
 from qrun.record import Attempt, Handle, Member, Phase, Record
 
 if TYPE_CHECKING:
@@ -95,16 +96,19 @@ class Recoverer:
             apply.break_off(connection, error)
             return None
         known = self._known_handles()
-        unclear = self._unclear_markers()
+        markers, containers = self._unclear()
         hits = Hits()
         for found in listed:
-            if found.handle in known or (found.marker in unclear):
+            if found.handle in known or found.marker in markers or container(found.handle) in containers:
                 continue
-            owners = [r for r in apply.store.records.sharing(found.marker or "") if r.handle is not None]
+            owners = self._owners(found.marker or "")
             if owners and found.started:
-                keys = ", ".join(f'"{r.key}" ({r.handle})' for r in owners)
-                self._warn(f'"{found.handle}" has the marker of {keys}, which is recorded already: was it sent twice?')
-                continue
+                if container(found.handle) not in map(container, owners):
+                    keys = ", ".join(f'"{key}" ({handle})' for handle, key in owners.items())
+                    words = f'"{found.handle}" has the marker of {keys}, which is recorded already'
+                    self._warn(f"{words}: was it sent twice?")
+                    continue
+                found = replace(found, marker=None)  # it joined what was made under this marker
             hits.unclaimed.append(found)
         return hits
 
@@ -117,9 +121,9 @@ class Recoverer:
         if hits is None:
             return {}
         marked = hits.by_marker(marker)
-        if len(marked) > len(members):
+        if _apart(marked):
             return f"two hits for one marker: {_handles(marked)}"
-        if marked and len(members) == 1:
+        if len(marked) == 1 and len(members) == 1:
             if not _fits(marked[0], jobs[0]):
                 what = f"runs on {marked[0].device} with {marked[0].shots} shots"
                 return f'"{marked[0].handle}" carries the marker, but {what}'
@@ -154,9 +158,20 @@ class Recoverer:
     def _known_handles(self) -> set[Handle]:
         return {a.handle for r in self.apply.store.records for a in r.attempts if a.handle is not None}
 
-    def _unclear_markers(self) -> set[str]:
+    def _unclear(self) -> tuple[set[str], set[Handle]]:
+        """The markers of what is being cleared up, and the containers in which something of it is looked for."""
         unclear = (Phase.INTENT, Phase.UNCERTAIN)
-        return {r.last.marker for r in self.apply.store.records if r.last is not None and r.phase in unclear}
+        last = [r.last for r in self.apply.store.records if r.last is not None and r.phase in unclear]
+        return {a.marker for a in last}, {a.container for a in last if a.step == "join" and a.container is not None}
+
+    def _owners(self, marker: str) -> dict[Handle, str]:
+        """The jobs that are recorded under a marker: handle and key."""
+        return {
+            attempt.handle: record.key
+            for record in self.apply.store.records.sharing(marker)
+            for attempt in record.attempts
+            if attempt.marker == marker and attempt.handle is not None
+        }
 
     def _warn(self, message: str) -> None:
         self.apply.emit(Warned(experiment=self.apply.experiment, message=message))
@@ -191,7 +206,9 @@ class Recoverer:
                 case Recovery.ID_FIRST:
                     await self._by_id(connection, name, marker)
                 case Recovery.COUNT:
-                    await self._by_count(connection, marker)
+                    await self._by_count(connection, marker, provider.capabilities.settle)
+                case Recovery.NOTHING:
+                    self._hold(marker, "outcome unknown, and the provider cannot be searched: qrun resolve")
                 case _:
                     await self._by_search(connection, marker, provider.capabilities.settle)
             return None
@@ -248,8 +265,7 @@ class Recoverer:
         members = self._members(marker)
         if await self._settled_by_search(connection, marker, members):
             return
-        sent = instant(members[0][1].sent) if members[0][1].sent else self.apply.clock.now()
-        wait = min(max(0.0, sent + settle - self.apply.clock.now()), settle)
+        wait = self._unsettled(members[0][1], settle)
         if not self.apply.policy.wait and wait > 0:
             self._hold(marker, f"outcome unknown; run again in {wait:.0f} s, when a search can prove it")
             return
@@ -265,8 +281,8 @@ class Recoverer:
         found = await self._search(connection, marker, members)
         if not found:
             return False
-        if len(found) > len(members):
-            await self._uncertain(members, "two hits for one marker: " + ", ".join(f.handle for f in found))
+        if _apart(found):
+            await self._uncertain(members, f"two hits for one marker: {_handles(found)}")
             return True
         matched = self._matched(members, found)
         if matched is None:
@@ -288,26 +304,54 @@ class Recoverer:
         known = self._known_handles()
         return [found for found in listed if found.marker == marker and found.started and found.handle not in known]
 
-    async def _by_count(self, connection: str, marker: str) -> None:
-        """Class C: exactly the jobs that came since the intent, alike in all that can be compared; else the user."""
-        apply = self.apply
+    async def _by_count(self, connection: str, marker: str, settle: float) -> None:
+        """Class C: exactly the jobs that came since the intent, alike in all that can be compared; else the user.
+
+        That they are not there yet may be a list that lags, so it is looked at once more past `settle`.
+        """
         members = self._members(marker)
         attempt = members[0][1]
         if attempt.step == "join" and "count" not in attempt.noted:
             await self._absent(members)  # the count is noted before the request leaves
             return
-        marks = self._marks(members)
-        known = self._known_handles()
-        listed = [f for f in await apply.connect(connection).find(marks) if f.handle not in known]
-        new = listed if "count" in attempt.noted else [found for found in listed if _since(found, attempt)]
-        matched = self._matched(members, new) if len(new) == len(members) else None
-        if matched is None:
-            words = f"{len(new)} jobs came since the intent where {len(members)} were sent: {_handles(new) or 'none'}"
-            await self._uncertain(members, words)
+        wait = self._unsettled(attempt, settle)
+        if await self._settled_by_count(connection, members, last=wait == 0):
+            return
+        if not self.apply.policy.wait:
+            self._hold(marker, f"outcome unknown; run again in {wait:.0f} s, when a list shows all that came")
             return
         for record, _ in members:
-            self._warn(f'"{matched[record.key].handle}" is taken for "{record.key}": it is the only one of its kind')
-        await self._adopt(connection, members, matched, "list")
+            self._tell(record, marker, wait)
+        await self.apply.clock.sleep(wait)
+        await self._settled_by_count(connection, members, last=True)
+
+    async def _settled_by_count(
+        self, connection: str, members: Sequence[tuple[Record, Attempt]], *, last: bool
+    ) -> bool:
+        """False where what was sent may still come; `last` is when it may not. Nothing joins meanwhile."""
+        attempt = members[0][1]
+        async with self.apply.submitter.door(connection):
+            listed = await self.apply.connect(connection).find(self._marks(members))
+            known = self._known_handles()
+            left = [found for found in listed if found.handle not in known]
+            new = left if "count" in attempt.noted else [found for found in left if _since(found, attempt)]
+            if len(new) < len(members) and not last:
+                return False
+            matched = self._matched(members, new) if len(new) == len(members) else None
+            if matched is None:
+                words = f"{len(new)} jobs came since the intent where {len(members)} were sent"
+                await self._uncertain(members, f"{words}: {_handles(new) or 'none'}")
+                return True
+            for record, _ in members:
+                self._warn(f'"{matched[record.key].handle}" is taken for "{record.key}": it is the only one of its kind')
+            await self._adopt(connection, members, matched, "list")
+            return True
+
+    def _unsettled(self, attempt: Attempt, settle: float) -> float:
+        """Seconds until a search shows whatever came of this attempt."""
+        now = self.apply.clock.now()
+        sent = instant(attempt.sent) if attempt.sent else now
+        return min(max(0.0, sent + settle - now), settle)
 
     def _marks(self, members: Sequence[tuple[Record, Attempt]], marker: str | None = None) -> Marks:
         """What to look for: the stored members, and their marker where it can be searched."""
@@ -365,7 +409,7 @@ class Recoverer:
                 )
                 for record, attempt in members
             ],
-            *stays_open(apply.wanted(members[0][0]), members[0][1].marker),
+            *await self._stays_open(connection, members, found),
         )
         for record, attempt in members:
             apply.emit(
@@ -379,6 +423,18 @@ class Recoverer:
             )
             apply.advance((record.key, record.digest))
             apply.cleared((record.key, record.digest))
+
+    async def _stays_open(
+        self, connection: str, members: Sequence[tuple[Record, Attempt]], found: Mapping[str, Found]
+    ) -> list[Noted]:
+        """What is noted where the container stays open. Once no manifest says so any more, the provider is asked."""
+        record, attempt = members[0]
+        wanted = [job for each, _ in members if (job := self.apply.wanted(each)) is not None]
+        provider = self.apply.connect(connection)
+        if wanted or not provider.capabilities.opens:
+            return stays_open(wanted[0], attempt.marker) if wanted else []
+        opened = await cast(Containers, provider).opened(container(found[record.key].handle))
+        return [Noted(marker=attempt.marker, facts=OPEN)] if opened else []
 
     async def _absent(self, members: Sequence[tuple[Record, Attempt]]) -> None:
         await self._reach(members, Phase.ABSENT, None)
@@ -418,6 +474,11 @@ class Recoverer:
 def _fits(found: Found, job: Job) -> bool:
     """Whether what can be compared agrees; a job that carries our marker on another device is not taken."""
     return found.device in (None, job.target.device) and found.shots in (None, job.shots)
+
+
+def _apart(found: Sequence[Found]) -> bool:
+    """Whether several things were made under one marker; what is in one container was made, or joined it, once."""
+    return len({container(each.handle) for each in found}) > 1
 
 
 def _since(found: Found, attempt: Attempt) -> bool:

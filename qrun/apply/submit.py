@@ -136,13 +136,17 @@ class Submitter:
         """
         if not self.apply.connect(connection).capabilities.opens:
             return self._refuse(steps, Rejected(f'"{connection}" keeps nothing open for more jobs', hint=CLOSED))
-        async with self._doors.setdefault(connection, asyncio.Lock()):
+        async with self.door(connection):
             try:
                 container = await open_container(self.apply, connection, _job(steps[0]))
             except ProviderError as error:
                 self.apply.break_off(connection, error)
                 return steps
             return await self._send_once(connection, steps, container)
+
+    def door(self, connection: str) -> asyncio.Lock:
+        """Held by whoever lets jobs join, and by whoever counts who has come."""
+        return self._doors.setdefault(connection, asyncio.Lock())
 
     async def _send_once(
         self, connection: str, steps: Sequence[Step], container: Handle | None = None

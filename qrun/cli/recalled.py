@@ -1,23 +1,79 @@
-"""A job as its provider gives it back, made a job of ours, and held against the one that a manifest wants."""
+"""Jobs as their provider gives them back, made jobs of ours, and held against the one that a manifest wants."""
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from qrun.cli.reading import capabilities
 from qrun.cli.why import identity
-from qrun.errors import Unexpected
+from qrun.containers import container
+from qrun.errors import Missing, Unexpected
 from qrun.job import NOTHING, Job, Program, Target, digests, rendered
 from qrun.render.safe import safe, shown
 
 if TYPE_CHECKING:
     from qrun.connection import Connection
-    from qrun.provider import Recalled
+    from qrun.provider import Found, Provider, Recalled
+    from qrun.record import Handle
 
 CUT: Final = 80  # characters of a value in a message
+TOGETHER: Final = 16  # jobs that are asked for at a time
+
+
+@runtime_checkable
+class Contents(Protocol):
+    """What a provider offers besides whose batches can be taken in as a whole."""
+
+    async def contents(self, container: Handle) -> Sequence[Found]: ...  # raises Missing for what is no batch
+    async def opened(self, container: Handle) -> bool: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Meant:
+    """What an id stands for: one job, or all of a batch in their order; recalled are those that were not known.
+
+    `open`: it is a batch that may take more jobs.
+    """
+
+    handles: tuple[Handle, ...]
+    recalled: Mapping[Handle, Recalled]
+    open: bool = False
+
+
+async def meaning(provider: Provider, name: Handle, known: Container[Handle]) -> Meant:
+    """Raises ProviderError."""
+    found = await _members(provider, name)
+    if found is None:
+        recalled = await provider.recall(name)
+        return Meant(handles=(recalled.found.handle,), recalled={recalled.found.handle: recalled})
+    assert isinstance(provider, Contents)
+    handles = tuple(each.handle for each in found)
+    slots = asyncio.Semaphore(TOGETHER)
+
+    async def one(handle: Handle) -> tuple[Handle, Recalled]:
+        async with slots:
+            return handle, await provider.recall(handle)
+
+    told = await asyncio.gather(*(one(handle) for handle in handles if handle not in known))
+    return Meant(handles=handles, recalled=dict(told), open=await provider.opened(name))
+
+
+async def _members(provider: Provider, name: Handle) -> Sequence[Found] | None:
+    """The jobs of a batch; None for what is none."""
+    if container(name) != name or not isinstance(provider, Contents):
+        return None
+    try:
+        return await provider.contents(name)
+    except Missing:
+        return None
+
+
+# --- one of them ------------------------------------------------------------------------------------------------------
 
 
 def compared(job: Job, recalled: Recalled, there: Connection) -> tuple[Sequence[str], Sequence[str]]:

@@ -14,7 +14,7 @@ from qrun.errors import Missing, ProviderError, Rejected, Unexpected
 from qrun.providers.pasqal import wire
 from qrun.providers.pasqal.core import Document, named
 from qrun.providers.pasqal.looking import Look
-from qrun.providers.pasqal.places import Route
+from qrun.providers.pasqal.places import Route, lacking
 from qrun.providers.pasqal.wire import WORDS
 from qrun.record import Handle, Phase
 
@@ -25,6 +25,8 @@ BATCHES: Final = 50  # batches that are cancelled by one request
 
 
 async def cancel(look: Look, handles: Collection[Handle]) -> Answers:
+    if look.core.ovh:
+        return dict.fromkeys(handles, str(lacking("way to cancel")))
     batches: dict[str, list[Handle]] = {}
     for handle in dict.fromkeys(handles):
         batches.setdefault(handle.partition("/")[0], []).append(handle)
@@ -51,6 +53,7 @@ class _Plan:
         }
         self.live = [handle for handle in wanted if handle not in self.ended]
         self.whole = bool(self.live) and words.keys() <= set(wanted)
+        self.runs = any(words.get(handle) == "RUNNING" for handle in self.live)
 
 
 async def _plan(look: Look, batch: str, wanted: Sequence[Handle]) -> _Plan:
@@ -65,6 +68,7 @@ async def _whole(look: Look, plans: Sequence[_Plan]) -> Answers:
     answers: dict[Handle, str | None] = {}
     for at in range(0, len(plans), BATCHES):
         part = plans[at : at + BATCHES]
+        told: Document = {}
         try:
             told = await look.core.change("PATCH", Route.CANCEL_BATCHES, json={"batch_ids": [p.batch for p in part]})
             refused = told.get("errors")
@@ -72,8 +76,27 @@ async def _whole(look: Look, plans: Sequence[_Plan]) -> Answers:
             refused = {plan.batch: _said(error) for plan in part}
         for plan in part:
             reason = refused.get(plan.batch) if isinstance(refused, Mapping) else None
-            answers |= dict.fromkeys(plan.live) if reason is None else await _seen(look, plan, str(reason))
+            if reason is not None:
+                answers |= await _seen(look, plan, str(reason))
+            elif _runs_on(plan, told):
+                answers |= await _running(look, plan)
+            else:
+                answers |= dict.fromkeys(plan.live)
     return answers
+
+
+def _runs_on(plan: _Plan, told: Document) -> bool:
+    """Whether jobs of a cancelled batch run on: by its own counts in the answer, else by what was seen before."""
+    batches = told.get("batches")
+    listed = [each for each in batches if isinstance(each, Mapping)] if isinstance(batches, list) else []
+    counts = next((wire.counts(each) for each in listed if each.get("id") == plan.batch), None)
+    return plan.runs if counts is None else "RUNNING" in counts
+
+
+async def _running(look: Look, plan: _Plan) -> Answers:
+    """A cancelled batch takes along what waits; what runs comes to its end, unless it is cancelled by itself."""
+    left = _Plan(plan.batch, plan.live, await look.jobs(plan.batch))
+    return {**left.ended, **(await _some(look, left) if left.live else {})}
 
 
 async def _some(look: Look, plan: _Plan) -> Answers:
@@ -111,13 +134,15 @@ async def _workload(look: Look, handle: Handle) -> Answers:
 
 
 async def _batch(look: Look, name: Handle) -> Answers:
-    """A batch that a person names by its id: all of its jobs."""
+    """A batch that a person names by its id: all of its jobs, and the batch itself where it stays open for more."""
     plan = await _plan(look, name, [wire.handle({**job, "batch_id": name}) for job in await look.jobs(name)])
     if not plan.live and not plan.ended:
         return {name: UNKNOWN}
-    answers = {**plan.ended, **await _whole(look, [plan] if plan.live else [])}
+    opens = (await look.batch(name)).get("open") is True
+    answers = {**plan.ended, **await _whole(look, [plan] if plan.live or opens else [])}
     reasons = dict.fromkeys(words for words in answers.values() if words is not None)
-    return {name: None if plan.live and None in answers.values() else "; ".join(reasons) or None}
+    done = opens and not plan.live and (await look.batch(name)).get("open") is not True
+    return {name: None if done or (plan.live and None in answers.values()) else "; ".join(reasons) or None}
 
 
 async def _seen(look: Look, plan: _Plan, reason: str) -> Answers:

@@ -63,6 +63,7 @@ class Devices:
     async def _listed(self) -> dict[str, Specs]:
         """Those of the account; where it may not see them, and by way of OVH, those that everybody may."""
         if not self.core.ovh:
+            await self.core.tokens.ready()  # without one it is no matter of what the account may see
             try:
                 told = await self.core.read(Route.SPECS)
             except Denied as error:

@@ -144,7 +144,7 @@ class Look:
 
     async def handle(self, name: Handle) -> Handle:
         """A name as a person may give it: of a batch's only job, of a job without its batch, of a workload."""
-        if "/" in name or self.core.ovh:
+        if "/" in name:
             return name
         try:
             jobs = await self.contents(name)
@@ -162,11 +162,19 @@ class Look:
         return [wire.found(job, told, payload=sending.fingerprint(sent, job)) for job in await self.jobs(batch)]
 
     async def _without_batch(self, name: Handle) -> Handle:
+        if self.core.ovh:
+            raise Missing(f'"{self.core.name}" has no batch "{name}"', hint="a job is named with its batch: BATCH/JOB")
         try:
             return wire.handle(await self.core.one(Route.JOB, name))
         except Missing:
+            pass
+        try:
             await self.core.one(Route.WORKLOAD, name)
-            return name
+        except Missing as error:
+            hint = "check the id, and that its project is one of this account"
+            message = f'"{self.core.name}" has no batch, no job and no workload "{name}"'
+            raise Missing(message, hint=hint, status=error.status, words=error.words) from error
+        return name
 
 
 NEWEST: Final = (("order_by", "created_at"), ("order_by_direction", "DESC"))

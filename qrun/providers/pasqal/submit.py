@@ -51,14 +51,14 @@ class Which:
 
 
 async def submit(core: Core, look: Look, body: Body, jobs: Sequence[Job], pen: Sending) -> Sequence[Handle]:
-    if jobs[0].kind == WORKLOAD:
-        return [wire.handle(_data(await core.send(Route.NEW_WORKLOAD, json=body.content)))]
     try:
+        if jobs[0].kind == WORKLOAD:
+            return [wire.handle(_data(await core.send(Route.NEW_WORKLOAD, json=body.content)))]
         if body.container is not None:
             return await _join(core, look, body.container, jobs, pen)
         return await _create(core, look, body, jobs, pen)
     except Rejected as error:
-        raise _accusing(error, jobs) from error
+        raise _accusing(_placed(error, core, body), jobs) from error
 
 
 async def _create(core: Core, look: Look, body: Body, jobs: Sequence[Job], pen: Sending) -> Sequence[Handle]:
@@ -157,11 +157,22 @@ def _content(job: Mapping[str, Any]) -> bytes:
         return b""
 
 
+def _placed(error: Rejected, core: Core, body: Body) -> Rejected:
+    """What is not found where something new is made is the project."""
+    if error.status != 404 or body.container is not None:
+        return error
+    hint = f'check project_id of connection "{core.name}"'
+    return Rejected(*[replace(each, hint=hint) for each in error.problems], **_facts(error))
+
+
 def _accusing(error: Rejected, jobs: Sequence[Job]) -> Rejected:
     """A refusal names jobs by their places in the request."""
     places = [place for place in sorted(envelope.accused(error.words)) if place < len(jobs)]
     if not places:
         return error
-    facts: dict[str, Any] = {"provider_code": error.provider_code, "words": error.words, "status": error.status}
     problems = [replace(each, field=jobs[places[0]].key) for each in error.problems]
-    return Rejected(*problems, members=tuple(jobs[place].key for place in places), **facts)
+    return Rejected(*problems, members=tuple(jobs[place].key for place in places), **_facts(error))
+
+
+def _facts(error: Rejected) -> dict[str, Any]:
+    return {"provider_code": error.provider_code, "words": error.words, "status": error.status}

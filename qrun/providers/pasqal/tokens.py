@@ -10,6 +10,7 @@ import base64
 import binascii
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from qrun.connection import Access, Connection
@@ -95,8 +96,17 @@ class Tokens:
     async def _asked(self) -> tuple[str, float | None]:
         if not self._login:
             self._login = self._form()
-        reply = await self.http.ask(Call.AUTH, "POST", f"/{self._last}", form=self._login)
+        try:
+            reply = await self.http.ask(Call.AUTH, "POST", f"/{self._last}", form=self._login)
+        except Denied as error:
+            raise self._refused(error) from error
         return granted(reply)
+
+    def _refused(self, error: Denied) -> Denied:
+        """Here every refusal, whatever its number, is about who asks."""
+        who = "client_id and client_secret" if self._way == "service" else "username and password"
+        problems = [replace(each, hint=f'check {who} of connection "{self.name}"') for each in error.problems]
+        return Denied(*problems, provider_code=error.provider_code, words=error.words, status=error.status)
 
     def _form(self) -> dict[str, str]:
         place = self.place

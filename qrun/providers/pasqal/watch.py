@@ -107,7 +107,10 @@ class Watch:
         wanted = set(handles)
         for handle in wanted:
             name = handle.partition("/")[0]
-            batches.setdefault(name, Batch(name=name)).jobs.setdefault(handle, Watched(born=now))
+            batch = batches.setdefault(name, Batch(name=name))
+            if handle not in batch.jobs:
+                batch.jobs[handle] = Watched(born=now)
+                batch.read = None  # whatever was read before told nothing of this one
         for name, batch in list(batches.items()):
             batch.jobs = {handle: job for handle, job in batch.jobs.items() if handle in wanted}
             if not batch.jobs:
