@@ -262,7 +262,7 @@ def test_a_server_that_repeats_a_token_leaves_it_nowhere(house: House, mouths: t
     with echo(*mouths, known=token) as cloud:
         house.connection(f'url = "{cloud.url}"\napi_token = "{token}"')
 
-        ended = house.run("apply", "--yes", "--debug", "--timeout", "1")
+        ended = house.run("apply", "--yes", "--debug", "--timeout", "1s" if "word" in mouths else "60s")
         for words in (*ALWAYS, *commands):
             house.run(*words.split(), "--debug")
 

@@ -216,7 +216,7 @@ def outage(server: Cloud, live: int, seconds: float) -> list[float]:
                 await http.ask(READ, "GET", "/jobs/7/status")
                 return
             except Unavailable as error:
-                await server.clock.sleep(error.retry_after or 1.0)
+                await server.clock.sleep(error.retry_after or 20.0)
 
     async def everyone() -> None:
         await asyncio.gather(*(follow() for _ in range(live)))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Seal: TypeAlias = tuple[int, int, int, int, int]  # mtime_ns, ctime_ns, size, inode, device
 FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 UNSYNCABLE: Final = frozenset({errno.EINVAL, errno.ENOTSUP})  # file systems whose folders cannot be synced
-FEW: Final = 8  # so many files are synced one after another
+FEW: Final = 2  # files that are synced together; one is synced here and now
 WORKERS: Final = 8
 CURES: Final = {
     errno.ENOSPC: ("the disk is full", "free some space and run again"),

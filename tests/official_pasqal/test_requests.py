@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -17,6 +14,7 @@ from urllib.parse import parse_qsl
 
 import pytest
 
+from tests.desk import PROJECT, Desk
 from tests.emulator_pasqal import PARAMETRIZED, Cloud
 from tests.official.recorder import Sent
 from tests.official_pasqal.conftest import connected
@@ -55,20 +53,19 @@ def job(omega: float, runs: int = 20) -> dict[str, Any]:
 # --- the cases --------------------------------------------------------------------------------------------------------
 
 
-class Author:
+class Author(Desk):
     """Somebody with a project of qrun and one account, who types commands."""
 
     def __init__(self, folder: Path, account: Cloud) -> None:
-        self.folder = folder
-        self.account = account
-        self.common: dict[str, Any] = {"provider": "there", "device": "EMU_FREE", "program": "rabi.json"}
-        (folder / "rabi.json").write_text(PARAMETRIZED)
-        (folder / "work.json").write_text('{"depth": 3, "angles": [0.1, 0.25]}')
-        (folder / "qrun.toml").write_text(
-            'project = "5f0c7a52-6d0e-4b1e-9d0b-1f6f6f3a2b11"\n[connections.there]\ntype = "pasqal"\n'
-            f'project_id = "{account.project}"\ncore_url = "{account.core}"\naccount_url = "{account.url}/account"\n'
-            f'token_url = "{account.token_url}"\nusername = "{account.username}"\n'
-            'password = { env = "PASQAL_PASSWORD" }\n'
+        super().__init__(folder)
+        self.secrets = {"PASQAL_PASSWORD": account.token}
+        self.write("rabi.json", PARAMETRIZED)
+        self.write("work.json", '{"depth": 3, "angles": [0.1, 0.25]}')
+        self.write(
+            "qrun.toml",
+            f'project = "{PROJECT}"\n[connections.there]\ntype = "pasqal"\nproject_id = "{account.project}"\n'
+            f'core_url = "{account.core}"\naccount_url = "{account.url}/account"\ntoken_url = "{account.token_url}"\n'
+            f'username = "{account.username}"\npassword = {{ env = "PASQAL_PASSWORD" }}\n',
         )
 
     def apply(self, *jobs: Mapping[str, Any], name: str = "exp", **common: Any) -> None:
@@ -77,20 +74,13 @@ class Author:
             f"j{place}": {"shots": each["runs"], "params": each["variables"]} if "runs" in each else each
             for place, each in enumerate(jobs)
         }
-        text = json.dumps({"name": name, "defaults": {**self.common, **common}, "jobs": named})
-        (self.folder / f"{name}.yaml").write_text(text)
+        usual = {"provider": "there", "device": "EMU_FREE", "program": "rabi.json"}
+        self.write(f"{name}.yaml", json.dumps({"name": name, "defaults": {**usual, **common}, "jobs": named}))
         self.type("apply", "--yes", f"{name}.yaml", "--no-wait")
 
     def type(self, *words: str) -> None:
-        done = subprocess.run(
-            [sys.executable, "-m", "qrun", *words],
-            cwd=self.folder,
-            env={"HOME": str(self.folder), "PATH": os.environ["PATH"], "PASQAL_PASSWORD": self.account.token},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+        answer = self.run(*words, env=self.secrets)
+        assert answer.code == 0, answer.err
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,15 +174,21 @@ CASES: Final[Mapping[str, Case]] = {
 }
 
 
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 @pytest.mark.parametrize("name", CASES)
-def test_qrun_sends_what_the_official_client_sends(name: str, cloud: Cloud, tmp_path: Path) -> None:
+def test_qrun_sends_what_the_official_client_sends(name: str, cloud: Cloud, folder: Path) -> None:
     case = CASES[name]
 
     with between(cloud) as (seen, sent):
         case.client(connected(seen))
         theirs = changes(sent)
     with between(cloud) as (seen, sent):
-        case.author(Author(tmp_path, seen))
+        case.author(Author(folder, seen))
         ours = changes(sent)
 
     assert [route(each, cloud) for each in ours] == [route(each, cloud) for each in theirs]
@@ -206,7 +202,7 @@ def test_qrun_sends_what_the_official_client_sends(name: str, cloud: Cloud, tmp_
         assert one == {**USUAL, **two}
 
 
-def test_a_token_is_asked_for_as_the_client_asks(cloud: Cloud, tmp_path: Path) -> None:
+def test_a_token_is_asked_for_as_the_client_asks(cloud: Cloud, folder: Path) -> None:
     def asked(sent: Sequence[Sent]) -> list[dict[str, Any]]:
         return [taken_apart(each, cloud) for each in sent if each.path == "/oauth/token"]
 
@@ -214,7 +210,7 @@ def test_a_token_is_asked_for_as_the_client_asks(cloud: Cloud, tmp_path: Path) -
         connected(seen)
         (theirs,) = asked(sent)
     with between(cloud) as (seen, sent):
-        Author(tmp_path, seen).type("devices", "there")
+        Author(folder, seen).type("devices", "there")
         (ours,) = asked(sent)
 
     form = {name for name in ours if name.startswith("form ")}
@@ -223,7 +219,7 @@ def test_a_token_is_asked_for_as_the_client_asks(cloud: Cloud, tmp_path: Path) -
     assert different_names(theirs, ours) <= ALWAYS.keys()
 
 
-def test_every_question_of_qrun_is_one_that_the_client_asks_too(cloud: Cloud, tmp_path: Path) -> None:
+def test_every_question_of_qrun_is_one_that_the_client_asks_too(cloud: Cloud, folder: Path) -> None:
     """Beside them stands what only the reference tells: the state of a device."""
     known = {
         "GET /core-fast/api/v1/batches": {"tag", "project_id", "limit", "offset"},
@@ -237,8 +233,8 @@ def test_every_question_of_qrun_is_one_that_the_client_asks_too(cloud: Cloud, tm
     }
 
     with between(cloud) as (seen, sent):
-        Author(tmp_path, seen).apply(job(0.25), job(0.5))
-        Author(tmp_path, seen).type("sync", "--wait", "exp.yaml")
+        Author(folder, seen).apply(job(0.25), job(0.5))
+        Author(folder, seen).type("sync", "--wait", "exp.yaml")
 
     for each in sent:
         assert set(each.query) <= known[route(each, cloud)], each

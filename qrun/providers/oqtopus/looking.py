@@ -60,13 +60,13 @@ async def output(http: Http, handle: Handle, told: Document, name: str) -> bytes
 
     Links expire within the hour, so one that is refused is asked for anew, once.
     """
-    link = _link(told, name)
+    link = linked(told, name)
     if link is None:
         return None
     try:
         return await unpacked(http, link)
     except Missing:
-        link = _link(await document(http, handle), name)
+        link = linked(await document(http, handle), name)
     if link is None:
         return None
     try:
@@ -75,7 +75,8 @@ async def output(http: Http, handle: Handle, told: Document, name: str) -> bytes
         return None
 
 
-def _link(told: Document, name: str) -> str | None:
+def linked(told: Document, name: str) -> str | None:
+    """The document's link of this name; None where it has none."""
     links = told.get("job_info")
     link = links.get(name) if isinstance(links, Mapping) else None
     return link if isinstance(link, str) and link else None

@@ -172,13 +172,12 @@ class Oqtopus:
         except Missing as error:
             await sink.gone(handle, str(error))
             return
-        await sink.raw(handle, DOCUMENT, wire.kept(told))
-        found = await asyncio.gather(*(looking.output(self.http, handle, told, link) for link in OUTPUTS))
-        outputs = dict(zip(OUTPUTS.values(), found, strict=True))
-        for name, data in outputs.items():
-            if data is not None:
-                await sink.raw(handle, name, data)
-        if outputs[RESULT] is None and outputs[LOG] is None:
+        links = [link for link in OUTPUTS if looking.linked(told, link)]
+        found = await asyncio.gather(*(looking.output(self.http, handle, told, link) for link in links))
+        outputs = {OUTPUTS[link]: data for link, data in zip(links, found, strict=True) if data is not None}
+        kept = {DOCUMENT: wire.kept(told), **outputs}
+        await asyncio.gather(*(sink.raw(handle, name, data) for name, data in kept.items()))  # one round to the disk
+        if not outputs.keys() & {RESULT, LOG}:
             await sink.gone(handle, "the service has no result of this job any more")
 
     def read(self, job: Mapping[str, Any], raw: Mapping[str, bytes]) -> Mapping[str, Any]:
