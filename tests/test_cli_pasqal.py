@@ -643,3 +643,108 @@ def test_by_way_of_ovh_a_batch_is_taken_in(lab: Lab, account: Cloud) -> None:
 
     assert answer.code == 0, answer.err
     assert answer.out.count("taken in, succeeded\n") == 2
+
+
+# --- imported jobs once more ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def failed(lab: Lab, account: Cloud) -> list[str]:
+    """The handles of an imported batch of three jobs that all failed."""
+    account.faults("POST /api/v1/batches: fail=broken x1")
+    batch = made(account, 0.25, 0.5, 0.75, tags=["night"])
+    assert lab.type("import", "person", batch).code == 3
+    return handles(account, batch)
+
+
+def named(handle: str) -> str:
+    return f"import-person.{handle.split('/')[1]}"
+
+
+def test_imported_jobs_that_failed_are_copied_by_the_cloud_and_no_others(
+    lab: Lab, account: Cloud, failed: list[str]
+) -> None:
+    first, _, third = failed
+
+    unasked = lab.type("retry", "--rebatch", named(first), named(third))
+    answer = lab.type("retry", "--rebatch", named(first), named(third), "--yes")
+
+    words = 'would run 2 jobs with 40 shots on "person/EMU_FREE" once more, price unknown'
+    assert (unasked.code, unasked.err) == (64, f"{words}; add --yes to do it without being asked\n")
+    old, new = batches(account)
+    one, two = (f"{new['id']}/{job['id']}" for job in new["jobs"])
+    assert (new["parent_id"], [job["parent_id"] for job in new["jobs"]]) == (
+        old["id"],
+        [h[37:] for h in (first, third)],
+    )
+    assert (answer.code, answer.out.splitlines()) == (
+        0,
+        [f'{named(first)}: once more as "{one}", succeeded', f'{named(third)}: once more as "{two}", succeeded'],
+    )
+    assert lab.counts(named(third)) == {"00": 5, "11": 15}
+    assert sorted(lab.phases().values()) == ["failed", "succeeded", "succeeded"]
+    attempts = lab.type("show", named(first), "-o", "json").json["attempts"]
+    assert [(each["n"], each["handle"]) for each in attempts] == [(1, first), (2, one)]
+    assert lab.type("verify").code == 0
+
+
+def test_all_imported_jobs_that_failed_are_copied_once(lab: Lab, account: Cloud, failed: list[str]) -> None:
+    answer = lab.type("retry", "--rebatch", "--failed", "--yes", "-o", "json")
+    again = lab.type("retry", "--rebatch", "--failed", "--yes")
+    by_name = lab.type("retry", "--rebatch", named(failed[0]))
+
+    [experiment] = answer.json["experiments"]
+    assert (answer.code, [(job["attempt"], job["phase"]) for job in experiment["jobs"]]) == (0, [(2, "succeeded")] * 3)
+    assert (again.code, again.out) == (0, "nothing to do: no imported job failed\n")
+    assert (by_name.code, by_name.err) == (64, f'"{named(failed[0])}" succeeded\n')
+    assert account.asked("POST /api/v1/batches/{batch_id}/rebatch") == 1
+
+
+def test_a_copy_whose_answer_is_lost_is_found_by_what_it_was_made_from(
+    lab: Lab, account: Cloud, failed: list[str]
+) -> None:
+    account.faults("POST /api/v1/batches/*/rebatch: 504-after x1")
+
+    answer = lab.type("retry", "--rebatch", "--failed", "--yes")
+
+    assert answer.code == 0, answer.err
+    assert account.asked("POST /api/v1/batches/{batch_id}/rebatch") == 1
+    assert set(lab.phases().values()) == {"succeeded"}
+    assert [lab.counts(named(handle))["11"] for handle in failed] == [5, 10, 15]
+    assert len(batches(account)) == 2
+
+
+def test_a_copy_that_nobody_can_see_is_not_asked_for_again(lab: Lab, account: Cloud, failed: list[str]) -> None:
+    account.faults("POST /api/v1/batches/*/rebatch: 504 x1")
+
+    answer = lab.type("retry", "--rebatch", named(failed[0]), "--yes", "--no-wait")
+    again = lab.type("retry", "--rebatch", named(failed[0]), "--yes")
+
+    assert answer.code == 6
+    assert f"{named(failed[0])}: once more" in answer.out
+    words = f'"{named(failed[0])}" was sent and its outcome is not known; qrun sync looks for it\n'
+    assert (again.code, again.err) == (64, words)
+    assert len(batches(account)) == 1
+
+
+def test_a_copy_that_the_cloud_refuses_leaves_the_job_as_it_was(lab: Lab, account: Cloud) -> None:
+    batch = made(account, -0.25, open=True)
+    lab.type("import", "person", batch)
+    before = lab.tree()
+
+    answer = lab.type("retry", "--rebatch", "--failed", "--yes")
+
+    assert answer.code == 1
+    assert "/rebatch: 400" in answer.err
+    assert answer.out == f"{named(handles(account, batch)[0])}: not sent, failed\n"
+    assert lab.tree() == before
+
+
+def test_by_way_of_ovh_nothing_is_copied(lab: Lab, account: Cloud) -> None:
+    batch = made(account, -0.25)
+    lab.type("import", "ovh", batch)
+
+    answer = lab.type("retry", "--rebatch", "--failed", "--yes")
+
+    assert (answer.code, len(batches(account))) == (1, 1)
+    assert "access by way of OVH offers no batches made from others" in answer.err

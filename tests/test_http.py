@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections.abc import Iterator
 
+import httpcore
 import httpx
 import pytest
 
@@ -100,14 +101,23 @@ def test_a_submit_is_sent_again_only_where_nothing_was_sent_or_nothing_was_proce
 
 
 def foreign_exceptions() -> list[type[Exception]]:
-    """All that httpx and the system beneath it can raise."""
-    found, seen = [httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict, OSError], []
+    """All that httpcore, httpx and the system beneath them can raise."""
+    found: list[type[Exception]] = [httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict, OSError]
+    found += [each for each in vars(httpcore).values() if isinstance(each, type) and issubclass(each, Exception)]
+    seen: list[type[Exception]] = []
     while found:
         kind = found.pop()
         seen.append(kind)
         if kind is not OSError:
             found += kind.__subclasses__()
-    return [*seen, TimeoutError, ConnectionResetError, BrokenPipeError, ssl.SSLError, ssl.SSLCertVerificationError]
+    return [
+        *dict.fromkeys(seen),
+        TimeoutError,
+        ConnectionResetError,
+        BrokenPipeError,
+        ssl.SSLError,
+        ssl.SSLCertVerificationError,
+    ]
 
 
 def made(kind: type[Exception]) -> Exception:
@@ -121,7 +131,7 @@ def made(kind: type[Exception]) -> Exception:
         )
 
 
-@pytest.mark.parametrize("kind", foreign_exceptions(), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", foreign_exceptions(), ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
 def test_each_foreign_exception_is_one_of_ours(kind: type[Exception]) -> None:
     proof = issubclass(kind, UNSENT)
     assert failure(made(kind)).what is (Happened.UNSENT if proof else Happened.LOST)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import ipaddress
 import shutil
 import socket
 import ssl
 import subprocess
+import threading
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -30,6 +32,7 @@ from tests.misbehaving import (
     drips,
     first,
     hangs,
+    request,
     resets_after_reading,
     resets_at_once,
     says,
@@ -424,3 +427,113 @@ def test_a_certificate_for_another_name_is_proof_that_nothing_was_sent(certified
 
     assert what is Happened.UNSENT
     assert "CERTIFICATE_VERIFY_FAILED" in told
+
+
+def test_what_goes_through_a_tunnel_is_encrypted_for_the_server_behind_it(certified: ssl.SSLContext) -> None:
+    async def main() -> tuple[bytes, bytes, list[bytes]]:
+        async with server(says(answer(b"true")), certified) as behind:
+
+            async def tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seen: Seen) -> None:
+                await request(reader, seen)
+                back, forth = await asyncio.open_connection("127.0.0.1", behind.port)
+                writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                try:
+                    await asyncio.gather(piped(reader, forth), piped(back, writer))
+                finally:
+                    forth.transport.abort()
+
+            async with server(tunnel) as proxy:
+                wire = Wire(idle=1, proxy=f"http://someone:pass%20word@127.0.0.1:{proxy.port}")
+                target = Target("https", "storage.example", 443, "/x")
+                bounds = Bounds(size=100, seconds=10, read=10)
+                try:
+                    for _ in range(2):
+                        got = await wire.exchange(Outgoing(method="GET", target=target, headers={}), bounds)
+                finally:
+                    await wire.aclose()
+                return got.content, proxy.requests[0], behind.requests
+
+    content, connect, requests = asyncio.run(main())
+
+    assert content == b"true"
+    assert connect.startswith(b"CONNECT storage.example:443 HTTP/1.1\r\n")
+    assert b"authorization: Basic " + base64.b64encode(b"someone:pass word") in connect.replace(b"Auth", b"auth")
+    assert [each.split(b"\r\n")[0] for each in requests] == [b"GET /x HTTP/1.1"] * 2
+
+
+async def piped(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+
+
+def test_a_connection_that_was_closed_while_nobody_looked_is_not_used() -> None:
+    """The loop has no turn between the end of the connection and the next request."""
+    closed = threading.Event()
+    heads: list[bytes] = []
+
+    def serve(listening: socket.socket) -> None:
+        for _ in range(2):
+            connection, _ = listening.accept()
+            with connection:
+                heads.append(connection.recv(65536))
+                connection.sendall(answer(b"true"))
+            closed.set()
+
+    async def main(port: int) -> list[bytes]:
+        wire, bounds = Wire(idle=1), Bounds(size=100, seconds=10, read=10)
+        outgoing = Outgoing(method="POST", target=Target("http", "127.0.0.1", port, "/x"), headers={})
+        try:
+            return [await once(wire, outgoing, bounds) for _ in range(2)]
+        finally:
+            await wire.aclose()
+
+    async def once(wire: Wire, outgoing: Outgoing, bounds: Bounds) -> bytes:
+        got = await wire.exchange(outgoing, bounds)
+        closed.wait(10)
+        return got.content
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        serving = threading.Thread(target=serve, args=(listening,))
+        serving.start()
+        contents = asyncio.run(main(listening.getsockname()[1]))
+        serving.join()
+
+    assert contents == [b"true", b"true"]
+    assert len(heads) == 2
+
+
+def test_a_large_body_arrives_whole() -> None:
+    content = bytes(range(256)) * 20_000
+
+    _, requests = ended(
+        says(answer(b"", 204)), lambda made, seen: made.upload(seen.url, {}, ("i.zip", content, "application/zip"))
+    )
+
+    (whole,) = requests
+    assert content in whole
+
+
+def test_a_server_that_takes_no_more_of_a_large_body_holds_nobody() -> None:
+    async def reads_nothing(_: asyncio.StreamReader, __: asyncio.StreamWriter, seen: Seen) -> None:
+        await seen.done.wait()
+
+    async def main() -> Failed:
+        async with server(reads_nothing) as seen:
+            wire = Wire(idle=1)
+            target = Target("http", "127.0.0.1", seen.port, "/x")
+            outgoing = Outgoing(method="POST", target=target, headers={}, content=bytes(20_000_000))
+            with pytest.raises(Failed) as raised:
+                await wire.exchange(outgoing, Bounds(size=100, seconds=30, read=0.1))
+            await wire.aclose()
+            return raised.value
+
+    failed = asyncio.run(main())
+
+    assert (failed.what, failed.words) == (Happened.LOST, "no answer in time")
+
+
+def test_characters_that_no_address_holds_are_encoded_on_their_way() -> None:
+    _, requests = ended(says(answer(b"x")), lambda made, seen: made.download(f'{seen.url}/a"b<c>{{d}}?e=`f`'))
+
+    assert requests[0].startswith(b"GET /a%22b%3Cc%3E%7Bd%7D?e=%60f%60 HTTP/1.1\r\n")

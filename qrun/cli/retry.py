@@ -1,15 +1,19 @@
-"""`qrun retry`: an apply limited to some jobs that ended badly, with one more attempt allowed."""
+"""`qrun retry`: an apply limited to some jobs that ended badly, with one more attempt allowed.
+
+Imported jobs, which no manifest names, are copied by their provider (`--rebatch`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from qrun.cli.options import duration, given_values, manifest_option, output, positive
 from qrun.cli.project import view
-from qrun.cli.reading import Reading, read
+from qrun.cli.reading import Reading, project, read
 from qrun.cli.running import Orders, carry_out, typed
 from qrun.cli.selection import Name, select
 from qrun.errors import Problem, UsageError
@@ -27,6 +31,7 @@ AGAIN = frozenset({Phase.FAILED, Phase.LOST, Phase.CANCELLED})
 @click.command("retry")
 @click.argument("jobs", nargs=-1, metavar="[JOB]...")
 @click.option("--failed", is_flag=True, help="all jobs that failed or were lost")
+@click.option("--rebatch", is_flag=True, help="imported jobs of a batch: the provider runs them once more in a new one")
 @manifest_option
 @click.option("--no-wait", is_flag=True, help="submit, look once, and leave; local jobs run to their end")
 @click.option(
@@ -38,6 +43,7 @@ AGAIN = frozenset({Phase.FAILED, Phase.LOST, Phase.CANCELLED})
 def command(
     jobs: Sequence[str],
     failed: bool,
+    rebatch: bool,
     manifests: Sequence[str],
     var: Sequence[str],
     var_json: Sequence[str],
@@ -49,23 +55,38 @@ def command(
         if jobs:
             raise UsageError("jobs are named beside --failed", hint="use one of both")
         raise UsageError("no job is named", hint="name some, or use --failed")
+    if rebatch:
+        return _rebatch(None if failed else jobs, manifests, given)
     reading = read(manifests, given_values(var, var_json, var_files))
     chosen = _failed(reading) if failed else _named(reading, jobs)
     only: dict[str, frozenset[str]] = {}
     for experiment, key in chosen:
         only[experiment] = only.get(experiment, frozenset()) | {key}
-    orders = Orders(
+    orders = replace(_orders(given), only=only, once_more=True, nothing="no job failed" if failed else None)
+    return carry_out(reading, orders)
+
+
+def _orders(given: Mapping[str, Any]) -> Orders:
+    return Orders(
         command=typed(),
         output=given["output"],
         policy=Policy(wait=not given["no_wait"]),
-        only=only,
-        once_more=True,
         timeout=given["timeout"],
         parallel=given["parallel"],
         yes=given["yes"],
-        nothing="no job failed" if failed else None,
     )
-    return carry_out(reading, orders)
+
+
+def _rebatch(jobs: Sequence[str] | None, manifests: Sequence[str], given: Mapping[str, Any]) -> int:
+    from qrun.cli.rebatch import rebatch
+
+    if manifests:
+        raise UsageError("a manifest is given beside --rebatch, which is about imported jobs", hint="leave one out")
+    if given["output"] == "jsonl":
+        raise UsageError("--rebatch tells its end alone, and no events", hint="use -o json")
+    orders = _orders(given)
+    looking = replace(orders, policy=replace(orders.policy, submit=False))
+    return rebatch(project(), jobs, looking.only_for)
 
 
 def _records(reading: Reading) -> dict[Name, tuple[Job, Record | None]]:

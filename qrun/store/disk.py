@@ -232,7 +232,7 @@ class Disk:
         if len(paths) < FEW:
             _in_turn(sync, paths)
             return
-        shares = [paths[number::WORKERS] for number in range(WORKERS)]
+        shares = [paths[number::WORKERS] for number in range(min(WORKERS, len(paths)))]
         for _ in self._workers.map(partial(_in_turn, sync), shares):
             pass
 

@@ -173,10 +173,14 @@ class Oqtopus:
             await sink.gone(handle, str(error))
             return
         links = [link for link in OUTPUTS if looking.linked(told, link)]
-        found = await asyncio.gather(*(looking.output(self.http, handle, told, link) for link in links))
-        outputs = {OUTPUTS[link]: data for link, data in zip(links, found, strict=True) if data is not None}
-        kept = {DOCUMENT: wire.kept(told), **outputs}
+        asked = (looking.output(self.http, handle, told, link) for link in links)
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        outputs = {OUTPUTS[link]: data for link, data in zip(links, found, strict=True) if isinstance(data, bytes)}
+        kept = {DOCUMENT: wire.kept(told), **outputs}  # also where another could not be had
         await asyncio.gather(*(sink.raw(handle, name, data) for name, data in kept.items()))  # one round to the disk
+        for each in found:
+            if isinstance(each, BaseException):
+                raise each
         if not outputs.keys() & {RESULT, LOG}:
             await sink.gone(handle, "the service has no result of this job any more")
 

@@ -88,6 +88,29 @@ async def _count(look: Look, batch: Handle) -> int:
 
 
 async def rebatch(core: Core, look: Look, parent: Handle, which: Which, pen: Sending) -> Sequence[Found]:
+    """Jobs of a closed batch once more, in a new one."""
+    _, batch, jobs = await _rebatched(core, look, parent, which, pen)
+    try:
+        sent = await look.sent(wire.identity(batch))
+    except ProviderError:
+        sent = {}  # what it was made from is known; only the digests of what was sent are lacking
+    return [wire.found({**job, "batch_id": batch["id"]}, batch, payload=sending.fingerprint(sent, job)) for job in jobs]
+
+
+async def again(core: Core, look: Look, handles: Sequence[Handle], pen: Sending) -> Sequence[Handle]:
+    """The same for jobs of one batch that are named; each one's new handle, in their order."""
+    parent, which = Handle(handles[0].partition("/")[0]), Which(handles=tuple(handles))
+    reply, batch, jobs = await _rebatched(core, look, parent, which, pen)
+    made = {wire.said(job, "parent_id"): wire.handle({**job, "batch_id": batch["id"]}) for job in jobs}
+    wanted = [handle.rpartition("/")[2] for handle in handles]
+    if set(made) != set(wanted) or len(jobs) != len(wanted):
+        raise reply.malformed(f'"{batch["id"]}" was made, and its jobs are not those that were to run once more')
+    return [made[name] for name in wanted]
+
+
+async def _rebatched(
+    core: Core, look: Look, parent: Handle, which: Which, pen: Sending
+) -> tuple[Reply, Document, Sequence[Document]]:
     """What was made from the batch before is noted: a batch that is there more afterwards is ours."""
     query = list(which.query())
     if core.ovh:
@@ -101,12 +124,7 @@ async def rebatch(core: Core, look: Look, parent: Handle, which: Which, pen: Sen
     await pen.note(known=" ".join(known))
     reply = await core.send(Route.REBATCH, parent, query=query)
     batch = _data(reply)
-    jobs = await _jobs(reply, look, batch)
-    try:
-        sent = await look.sent(wire.identity(batch))
-    except ProviderError:
-        sent = {}  # what it was made from is known; only the digests of what was sent are lacking
-    return [wire.found({**job, "batch_id": batch["id"]}, batch, payload=sending.fingerprint(sent, job)) for job in jobs]
+    return reply, batch, await _jobs(reply, look, batch)
 
 
 def _data(reply: Reply) -> Document:
