@@ -9,6 +9,7 @@ import asyncio
 import resource
 import selectors
 import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -272,7 +273,8 @@ def test_two_jobs_with_one_marker_are_shown_and_left_alone_while_others_go_on(
 
 
 def confine(size: int) -> None:
-    """No file of this process may become larger."""
+    """No file of this process may become larger; a module that it compiles would be cut short without a word."""
+    sys.dont_write_bytecode = True
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 

@@ -343,7 +343,9 @@ class Recoverer:
                 await self._uncertain(members, f"{words}: {_handles(new) or 'none'}")
                 return True
             for record, _ in members:
-                self._warn(f'"{matched[record.key].handle}" is taken for "{record.key}": it is the only one of its kind')
+                self._warn(
+                    f'"{matched[record.key].handle}" is taken for "{record.key}": it is the only one of its kind'
+                )
             await self._adopt(connection, members, matched, "list")
             return True
 
