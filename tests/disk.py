@@ -12,6 +12,7 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from os.path import commonprefix
 from typing import Any
 
 from qrun.errors import Problem, StoreError
@@ -408,7 +409,7 @@ def _contents(tree: Tree) -> list[dict[int, bytes]]:
     choices = [{node.ino: node.synced or b"" for node in torn}, {node.ino: node.data for node in torn}]
     for node in torn:
         base = node.synced or b""
-        shared = len(base) if node.data.startswith(base) else 0
+        shared = len(commonprefix((base, node.data)))  # what was synced and stays is never lost, by a truncate neither
         for length in sorted({shared + 1, (shared + len(node.data)) // 2, len(node.data) - 1}):
             if shared < length < len(node.data):
                 choices += [{**choice, node.ino: node.data[:length]} for choice in choices[:2]]

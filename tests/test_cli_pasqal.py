@@ -574,6 +574,9 @@ def test_flaws_of_jobs_are_told_before_anything_is_sent(lab: Lab, account: Cloud
     answer = lab.type("apply", "--yes")
 
     assert (answer.code, answer.out) == (3, "exp: 3 held; results in results/exp\n")
+    told = [line for line in answer.err.splitlines() if line.startswith("refused    exp.tag ")]
+    assert len(told) == 1
+    assert "omega" not in told[0]
     for words in (
         "variable.params.omeg: the sequence has no such variable; it has omega",
         "runs.shots: 5000 runs are too many for FRESNEL, which takes 2000",
@@ -645,6 +648,30 @@ def test_by_way_of_ovh_a_batch_is_taken_in(lab: Lab, account: Cloud) -> None:
     assert answer.out.count("taken in, succeeded\n") == 2
 
 
+def test_by_way_of_ovh_a_changed_tag_is_our_records_alone(lab: Lab, account: Cloud) -> None:
+    lab.jobs(provider="ovh", one=0.25)
+    lab.type("apply", "--yes")
+    tags = batches(account)[0]["tags"]
+    lab.manifest("exp", {"one": {"params": {"omega": 0.25}}}, provider="ovh", tags=["new"])
+
+    answer, again = lab.type("apply"), lab.type("apply")
+
+    assert answer.code == 0, answer.err
+    assert "relabelled exp.one  in record" in answer.err
+    assert again.out == "nothing to do: 1 job is done\n"
+    assert batches(account)[0]["tags"] == tags
+
+
+def test_why_a_job_failed_is_shown_with_it(lab: Lab) -> None:
+    lab.jobs(bad=-1.0)
+    lab.type("apply", "--yes")
+
+    answer = lab.type("show", "exp.bad")
+
+    assert "  phase    failed (ERROR)\n" in answer.out
+    assert f"  message  {FAILS}\n" in answer.out
+
+
 # --- imported jobs once more ------------------------------------------------------------------------------------------
 
 
@@ -672,15 +699,14 @@ def test_imported_jobs_that_failed_are_copied_by_the_cloud_and_no_others(
     words = 'would run 2 jobs with 40 shots on "person/EMU_FREE" once more, price unknown'
     assert (unasked.code, unasked.err) == (64, f"{words}; add --yes to do it without being asked\n")
     old, new = batches(account)
-    one, two = (f"{new['id']}/{job['id']}" for job in new["jobs"])
+    made_from = {job["parent_id"]: f"{new['id']}/{job['id']}" for job in new["jobs"]}
+    one, two = made_from[first[37:]], made_from[third[37:]]
     assert (new["parent_id"], [job["parent_id"] for job in new["jobs"]]) == (
         old["id"],
         [h[37:] for h in (first, third)],
     )
-    assert (answer.code, answer.out.splitlines()) == (
-        0,
-        [f'{named(first)}: once more as "{one}", succeeded', f'{named(third)}: once more as "{two}", succeeded'],
-    )
+    lines = [f'{named(first)}: once more as "{one}", succeeded', f'{named(third)}: once more as "{two}", succeeded']
+    assert (answer.code, answer.out.splitlines()) == (0, sorted(lines))
     assert lab.counts(named(third)) == {"00": 5, "11": 15}
     assert sorted(lab.phases().values()) == ["failed", "succeeded", "succeeded"]
     attempts = lab.type("show", named(first), "-o", "json").json["attempts"]
@@ -721,9 +747,9 @@ def test_a_copy_that_nobody_can_see_is_not_asked_for_again(lab: Lab, account: Cl
     again = lab.type("retry", "--rebatch", named(failed[0]), "--yes")
 
     assert answer.code == 6
-    assert f"{named(failed[0])}: once more" in answer.out
-    words = f'"{named(failed[0])}" was sent and its outcome is not known; qrun sync looks for it\n'
-    assert (again.code, again.err) == (64, words)
+    words = "and its outcome is not known; qrun sync looks for it\n"
+    assert answer.out == f"{named(failed[0])}: sent, {words}"
+    assert (again.code, again.err) == (64, f'"{named(failed[0])}" was sent {words}')
     assert len(batches(account)) == 1
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -441,11 +441,19 @@ class Apply:
         groups: dict[Handle | None, list[Name]] = {}
         for name in names:
             record = self.record(name)
-            remote = self.can(self._pairs[name]).relabel and record.handle is not None
+            remote = self._relabels(name) and record.handle is not None
             groups.setdefault(container(record.handle) if remote and record.handle else None, []).append(name)
         members = held(self.store.records) if set(groups) - {None} else {}
         for where, some in groups.items():
             self.start(self._relabel(where, some, members.get(where, ()) if where is not None else ()))
+
+    def _relabels(self, name: Name) -> bool:
+        """One connection of a provider may offer less than others."""
+        if not self.can(self._pairs[name]).relabel:
+            return False
+        with suppress(ProviderError):
+            return self.connect(self.connection(name)).capabilities.relabel
+        return True
 
     async def _relabel(self, where: Handle | None, names: Sequence[Name], members: Sequence[Holding]) -> None:
         """Both marks stay; tags that all members of a container share are the container's."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 TOGETHER: Final = 16  # inspections at a time
 SHOWN: Final = 10  # handles named in a warning
+NOTED: Final = {"join": "count", "rebatch": "known"}  # under which name a step notes what was there before it
 AGAIN: Final = 2  # times that one command starts a registered job anew
 
 
@@ -311,8 +312,8 @@ class Recoverer:
         """
         members = self._members(marker)
         attempt = members[0][1]
-        if attempt.step == "join" and "count" not in attempt.noted:
-            await self._absent(members)  # the count is noted before the request leaves
+        if NOTED.get(attempt.step, "") not in ("", *attempt.noted):
+            await self._absent(members)  # what was there before is noted before the request leaves
             return
         wait = self._unsettled(attempt, settle)
         if await self._settled_by_count(connection, members, last=wait == 0):
@@ -334,7 +335,7 @@ class Recoverer:
             listed = await self.apply.connect(connection).find(self._marks(members))
             known = self._known_handles()
             left = [found for found in listed if found.handle not in known]
-            new = left if "count" in attempt.noted else [found for found in left if _since(found, attempt)]
+            new = left if attempt.step in NOTED else [found for found in left if _since(found, attempt)]
             if len(new) < len(members) and not last:
                 return False
             matched = self._matched(members, new) if len(new) == len(members) else None

@@ -347,7 +347,7 @@ class Submitter:
         named = set(error.members) & {step.pair.key for step in steps}
         refused = [step for step in steps if not named or step.pair.key in named]
         for step in refused:
-            self.apply.refuse(_name(step), step.attempt, str(error))
+            self.apply.refuse(_name(step), step.attempt, _told_of(error, step.pair.key))
         return [step for step in steps if step not in refused]
 
     async def _adopt(
@@ -492,3 +492,9 @@ def _reached(
         message=message,
         connection=connection,
     )
+
+
+def _told_of(error: Rejected, key: str) -> str:
+    """What of a refusal is about this member; all of it where that is not said."""
+    own = [str(each) for each in error.problems if f"{each.field}.".startswith(f"{key}.")]
+    return "\n".join(own) or str(error)

@@ -1,95 +1,39 @@
 """`qrun retry --rebatch`: the provider's own way to run jobs of a batch once more, for those that were imported.
 
-No manifest names them, so nothing here could be sent anew; the provider copies what it has. The intent is durable
-before the request, under a marker that the copy does not carry: a lost answer is looked up by what was made from the
-batch since.
+No manifest names them, so nothing here could be sent anew; the provider copies what it has.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final
 
 from qrun.cli.adoption import conclude, standing, take_in
+from qrun.cli.copying import Copy, members_of, send
 from qrun.cli.imported import imported, shown_job
-from qrun.cli.origin import origin
-from qrun.cli.out import say, tell
+from qrun.cli.out import say
 from qrun.cli.project import spent, view
-from qrun.cli.publish import publisher
 from qrun.cli.reading import Reading, capabilities
-from qrun.cli.remote import agreed, connections, through
+from qrun.cli.remote import agreed, through
 from qrun.cli.running import prepared
 from qrun.cli.selection import Name, select
-from qrun.clock import Clock, stamp
 from qrun.containers import container
-from qrun.errors import (
-    BudgetError,
-    Denied,
-    Missing,
-    Problem,
-    ProviderError,
-    QrunError,
-    Rejected,
-    SettingsError,
-    Unavailable,
-    UsageError,
-)
-from qrun.fact import Fact, Intended, Noted, Reached
-from qrun.marks import mark, marker
+from qrun.errors import BudgetError, Problem, SettingsError, UsageError
+from qrun.marks import marker
 from qrun.plan import Action, Pair, Step, over_budget
-from qrun.record import Handle, Member, Phase, Record, union
+from qrun.record import Handle, Phase, Record, union
 from qrun.render.words import count, job_name, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qrun.cli.course import Connections
     from qrun.cli.running import Orders, Work
     from qrun.job import Job
-    from qrun.provider import Sending
     from qrun.render.jobs import Standing
     from qrun.settings import Settings
 
 TOGETHER: Final = 100  # jobs that one request names
-NOT_SENT: Final = (Rejected, Unavailable, Denied, Missing)  # proof that nothing was started
-
-
-@runtime_checkable
-class Rebatches(Protocol):
-    """What a provider offers besides that copies jobs of a batch into a new one."""
-
-    async def again(self, handles: Sequence[Handle], sending: Sending) -> Sequence[Handle]: ...
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Copy:
-    """Jobs of one batch that go out by one request."""
-
-    work: Work
-    connection: str
-    container: Handle
-    records: tuple[Record, ...]
-    marker: str
-
-    def members(self) -> tuple[Member, ...]:
-        return _members(self.records)
-
-
-@dataclass(kw_only=True, slots=True)
-class Pen:
-    """A `Sending`."""
-
-    work: Work = field(repr=False)
-    marker: str
-    mark: str
-    noted: Mapping[str, str] = field(default_factory=dict)
-
-    async def note(self, **facts: str) -> None:
-        self.work.store.note(Noted(marker=self.marker, facts=facts))
-        self.noted = {**self.noted, **facts}
 
 
 def rebatch(
@@ -100,7 +44,8 @@ def rebatch(
     """Run these imported jobs once more, or without patterns all that failed or were lost; `orders` are those for some
     jobs of some experiments.
     """
-    reading = Reading(settings=settings, experiments=imported(settings, ()), files=())
+    experiments = [experiment for experiment in imported(settings, ()) if not experiment.path]
+    reading = Reading(settings=settings, experiments=experiments, files=())
     known = {
         (experiment.name, record.key): record
         for experiment in reading.experiments
@@ -109,14 +54,15 @@ def rebatch(
     chosen = select(patterns, known) if patterns is not None else _failed(known)
     meant = orders(_only(chosen))
     if not chosen:
-        say("nothing to do: no imported job failed")
+        if meant.output == "table":
+            say("nothing to do: no imported job failed")
         return conclude([], reading, [], meant.output)
     with ExitStack() as stack:
         works = prepared(stack, reading, meant)
         _check(works, chosen)
         copies = [copy for work in works for copy in _copies(work, chosen, settings)]
         _before_sending(copies, settings, yes=meant.yes)
-        errors = _carry_out(copies, settings)
+        errors = send(copies, settings)
         for work in works:
             errors += take_in(work, (), reading, meant)
         ends = [
@@ -148,10 +94,6 @@ def _check(works: Sequence[Work], chosen: Sequence[Name]) -> None:
 
 def _unfit(name: Name, record: Record) -> Problem | None:
     shown = job_name(*name)
-    if "*/rebatch" not in capabilities(record.provider).recovery:
-        return Problem(message=f'"{shown}" ran at "{record.provider}", which makes no batch from another')
-    if record.handle is None or container(record.handle) == record.handle:
-        return Problem(message=f'"{shown}" was no job of a batch')
     match record.phase:
         case Phase.SUCCEEDED:
             return Problem(message=f'"{shown}" succeeded')
@@ -159,8 +101,11 @@ def _unfit(name: Name, record: Record) -> Problem | None:
             return Problem(message=f'"{shown}" still runs', hint="qrun sync looks at it")
         case Phase.INTENT | Phase.UNCERTAIN:
             return Problem(message=f'"{shown}" was sent and its outcome is not known', hint="qrun sync looks for it")
-        case _:
-            return None
+    if "*/rebatch" not in capabilities(record.provider).recovery:
+        return Problem(message=f'"{shown}" ran at "{record.provider}", which makes no batch from another')
+    if record.handle is None or container(record.handle) == record.handle:
+        return Problem(message=f'"{shown}" was no job of a batch')
+    return None
 
 
 def _record(work: Work, key: str) -> Record:
@@ -189,7 +134,7 @@ def _copies(work: Work, chosen: Sequence[Name], settings: Settings) -> list[Copy
             connection=connection,
             container=held,
             records=part,
-            marker=marker(settings.project, work.name, _members(part)),
+            marker=marker(settings.project, work.name, members_of(part)),
         )
         for (connection, held), records in groups.items()
         for part in _parts(records)
@@ -203,19 +148,11 @@ def _parts(records: Sequence[Record]) -> list[tuple[Record, ...]]:
     return [*together, *((record,) for record in records if record not in known)]
 
 
-def _members(records: Sequence[Record]) -> tuple[Member, ...]:
-    return tuple(
-        Member(key=r.key, digest=r.digest, attempt=r.last.n + 1, payload=r.last.payload)
-        for r in records
-        if r.last is not None
-    )
-
-
 def _job(work: Work, record: Record) -> Job:
     return shown_job(work.name, record, work.store.job(record.key, record.digest))
 
 
-# --- sending ----------------------------------------------------------------------------------------------------------
+# --- before and after -------------------------------------------------------------------------------------------------
 
 
 def _before_sending(copies: Sequence[Copy], settings: Settings, *, yes: bool) -> None:
@@ -230,80 +167,11 @@ def _before_sending(copies: Sequence[Copy], settings: Settings, *, yes: bool) ->
     agreed(words, yes=yes, hint="add --yes to do it without being asked")
 
 
-def _carry_out(copies: Sequence[Copy], settings: Settings) -> list[QrunError]:
-    """What kept some of them from being sent."""
-
-    async def each() -> list[QrunError]:
-        connect = connections(settings)
-        try:
-            return [error for copy in copies if (error := await _send(copy, connect, settings)) is not None]
-        finally:
-            await connect.aclose()
-
-    return asyncio.run(each())
-
-
-async def _send(copy: Copy, connect: Connections, settings: Settings) -> QrunError | None:
-    """One request. What is not proven not to have been sent stays as intended, and is looked for."""
-    store, project = copy.work.store, settings.project or ""
-    provider = connect(copy.connection)
-    assert isinstance(provider, Rebatches)
-    store.note(_intent(copy, settings))
-    try:
-        if (carry := publisher(settings)) is not None:
-            store.publish(rest=False, now=True)
-            await carry()
-    except QrunError as error:
-        store.note(*_reached(copy, Phase.ABSENT))
-        return error
-    handles = [record.handle for record in copy.records if record.handle is not None]
-    pen = Pen(work=copy.work, marker=copy.marker, mark=mark(project, copy.work.name))
-    try:
-        made = await provider.again(handles, pen)
-    except NOT_SENT as error:
-        store.note(*_reached(copy, Phase.ABSENT))
-        return error
-    except ProviderError as error:
-        tell(str(error))
-        return None
-    store.note(*_reached(copy, Phase.LIVE, made))
-    return None
-
-
-def _intent(copy: Copy, settings: Settings) -> Intended:
-    return Intended(
-        marker=copy.marker,
-        connection=copy.connection,
-        step="rebatch",
-        members=copy.members(),
-        jobs=tuple(copy.work.store.job(record.key, record.digest) for record in copy.records),
-        digests_without_site=tuple(record.digest_without_site for record in copy.records),
-        sent=stamp(Clock().now()),
-        container=copy.container,
-        origin=origin(settings.root),
-    )
-
-
-def _reached(copy: Copy, phase: Phase, handles: Sequence[Handle] = ()) -> list[Fact]:
-    members = copy.members()
-    named: Sequence[Handle | None] = handles or [None] * len(members)
-    return [
-        Reached(
-            key=member.key,
-            digest=member.digest,
-            attempt=member.attempt,
-            phase=phase,
-            marker=copy.marker,
-            handle=handle,
-            connection=copy.connection,
-        )
-        for member, handle in zip(members, named, strict=True)
-    ]
-
-
 def _line(copy: Copy, end: Standing) -> str:
     name = job_name(end.experiment, end.key)
     last = end.record.last if end.record is not None else None
     if last is None or last.marker != copy.marker:
         return f"{name}: not sent, {end.phase}"
-    return f'{name}: once more as "{last.handle or "?"}", {end.phase}'
+    if last.handle is None:
+        return f"{name}: sent, and its outcome is not known; qrun sync looks for it"
+    return f'{name}: once more as "{last.handle}", {end.phase}'

@@ -52,15 +52,14 @@ def command(
         say_json(_document(seen, record, results))
         return 0
     page = seen.page(*record_name(record))
+    record = union(page.record, record) if page is not None else record
     facts = page.provided.get(record.last.n, {}) if page is not None and record.last is not None else {}
-    last = page.record.last if page is not None else None
-    told = last.sent if last is not None else None
     say(
         text(
             job_name(*name),
             record,
             seen.job(*record_name(record)),
-            facts={"sent": told, **facts} if told and not (record.last and record.last.sent) else facts,
+            facts=facts,
             folder=near(os.path.join(shelf.root, os.path.dirname(seen.record_file(*record_name(record))))),
             results=results,
         )

@@ -202,6 +202,27 @@ def test_qrun_sends_what_the_official_client_sends(name: str, cloud: Cloud, fold
         assert one == {**USUAL, **two}
 
 
+def test_jobs_are_copied_by_the_request_that_the_client_sends(cloud: Cloud, folder: Path) -> None:
+    cloud.faults("POST /api/v1/batches: fail=broken x1")
+    batch = cloud.create(jobs=[job(0.25), job(0.5)])["id"]
+    cloud.settled(batch)
+    ids = [each["id"] for each in cloud.jobs(batch)]
+
+    with between(cloud) as (seen, sent):
+        connected(seen).rebatch(batch, filters.RebatchFilters(id=ids))
+        theirs = changes(sent)
+    with between(cloud) as (seen, sent):
+        author = Author(folder, seen)
+        imported = author.run("import", "there", batch, env=author.secrets)
+        author.type("retry", "--rebatch", "--failed", "--yes")
+        ours = changes(sent)
+
+    assert imported.code == 3  # its jobs have failed
+    assert [route(each, cloud) for each in ours] == [route(each, cloud) for each in theirs]
+    assert sorted(ours[0].query["id"]) == sorted(theirs[0].query["id"]) == sorted(ids)
+    assert set(apart(theirs, ours, cloud)) == ALWAYS.keys()
+
+
 def test_a_token_is_asked_for_as_the_client_asks(cloud: Cloud, folder: Path) -> None:
     def asked(sent: Sequence[Sent]) -> list[dict[str, Any]]:
         return [taken_apart(each, cloud) for each in sent if each.path == "/oauth/token"]

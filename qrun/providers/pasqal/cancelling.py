@@ -47,7 +47,7 @@ class _Plan:
 
     def __init__(self, batch: str, wanted: Sequence[Handle], jobs: Sequence[Document]) -> None:
         self.batch = batch
-        words = {wire.handle({**job, "batch_id": batch}): wire.word(job) for job in jobs}
+        self.words = words = {wire.handle({**job, "batch_id": batch}): wire.word(job) for job in jobs}
         self.ended: dict[Handle, str | None] = {
             handle: judged(words.get(handle)) for handle in wanted if not running(words.get(handle))
         }
@@ -76,10 +76,8 @@ async def _whole(look: Look, plans: Sequence[_Plan]) -> Answers:
             refused = {plan.batch: _said(error) for plan in part}
         for plan in part:
             reason = refused.get(plan.batch) if isinstance(refused, Mapping) else None
-            if reason is not None:
-                answers |= await _seen(look, plan, str(reason))
-            elif _runs_on(plan, told):
-                answers |= await _running(look, plan)
+            if reason is not None or _runs_on(plan, told):
+                answers |= await _left(look, plan, str(reason or ""))
             else:
                 answers |= dict.fromkeys(plan.live)
     return answers
@@ -93,10 +91,19 @@ def _runs_on(plan: _Plan, told: Document) -> bool:
     return plan.runs if counts is None else "RUNNING" in counts
 
 
-async def _running(look: Look, plan: _Plan) -> Answers:
-    """A cancelled batch takes along what waits; what runs comes to its end, unless it is cancelled by itself."""
+async def _left(look: Look, plan: _Plan, reason: str) -> Answers:
+    """A cancelled batch takes along what waits; what runs comes to its end, unless it is cancelled by itself.
+
+    So it is in a batch that was cancelled before, which is why it is refused now.
+    """
     left = _Plan(plan.batch, plan.live, await look.jobs(plan.batch))
-    return {**left.ended, **(await _some(look, left) if left.live else {})}
+    if left.live and (not reason or (left.runs and await _cancelling(look, plan.batch))):
+        return {**left.ended, **(await _some(look, left))}
+    return {handle: judged(left.words.get(handle), reason) for handle in plan.live}
+
+
+async def _cancelling(look: Look, batch: str) -> bool:
+    return wire.word(await look.core.one(Route.BATCH_STATUS, batch)) == "CANCELING"
 
 
 async def _some(look: Look, plan: _Plan) -> Answers:
