@@ -409,7 +409,8 @@ def _contents(tree: Tree) -> list[dict[int, bytes]]:
     choices = [{node.ino: node.synced or b"" for node in torn}, {node.ino: node.data for node in torn}]
     for node in torn:
         base = node.synced or b""
-        shared = len(commonprefix((base, node.data)))  # what was synced and stays is never lost, by a truncate neither
+        # what was synced and stays is never lost, by a truncate neither
+        shared = len(commonprefix((base, node.data)))  # noqa: RUF071 (bytes, no paths)
         for length in sorted({shared + 1, (shared + len(node.data)) // 2, len(node.data) - 1}):
             if shared < length < len(node.data):
                 choices += [{**choice, node.ino: node.data[:length]} for choice in choices[:2]]
