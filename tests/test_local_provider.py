@@ -52,12 +52,19 @@ def refusal(asked: Asked) -> str:
 
 
 def children(parent: int) -> list[int]:
-    """The processes that this one has started and that still run."""
+    """The workers that this process has started and that still run; it may have started others."""
     try:
         found = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
     except FileNotFoundError:
         return []
-    return [int(pid) for pid in found if alive(int(pid))]
+    return [int(pid) for pid in found if alive(int(pid)) and works(int(pid))]
+
+
+def works(pid: int) -> bool:
+    try:
+        return b"qrun.providers.local.worker" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def alive(pid: int) -> bool:
