@@ -54,7 +54,7 @@ def workload(runs: int, **rest: Any) -> dict[str, Any]:
     return {**WORK, "program": f"programs/work-{runs}.json", **rest}
 
 
-OPEN: Final = {"submit": {"open": True}}
+OPEN: Final[Mapping[str, Any]] = {"submit": {"open": True}}
 
 
 def project(desk: Desk, account: Cloud, jobs: Jobs, **settings: Any) -> Desk:

@@ -255,16 +255,16 @@ def cancel_edited(stage: Stage) -> None:
 
 
 def _cancelled(stage: Stage) -> None:
-    if "live" in standing(stage.desk).values():
-        typed(stage.desk, "cancel", *(name for name, phase in standing(stage.desk).items() if phase == "live"))
-        stage.well(patient(stage.desk, "sync"))
+    if live := [name for name, phase in standing(stage.desk).items() if phase == "live"]:
+        typed(stage.desk, "cancel", *live)  # says so of what was cancelled before
+        stage.well(patient(stage.desk, "sync", "--timeout", "1m"))
+    stage.well(patient(stage.desk, *APPLY))
     words = [job["status"] for batch in stage.account.books()["batches"] for job in batch["jobs"]]
     stage.look.expect(words == ["CANCELED", "CANCELED"], f"the jobs are {words}")
     records = [json.loads(path.read_text()) for path in stage.desk.folder.glob("results/*/*/*/record.json")]
     phases = [record["attempts"][-1]["phase"] for record in records]
     stage.look.expect(phases == ["cancelled", "cancelled"], f"the jobs are {phases} here")
     stage.look.expect(not stage.account.books()["empty_cancels"], "a request to cancel named nothing")
-    stage.well(patient(stage.desk, *APPLY))
 
 
 def replaced(stage: Stage) -> None:
