@@ -24,6 +24,7 @@ help:
 	@echo "make kill-sweep   SIGKILL at every system call and failpoint of an apply, here and to a cloud (an hour; needs strace)"
 	@echo "make bench        the benchmarks, as ratios measured side by side"
 	@echo "make bench-oqtopus   a thousand jobs by qrun and by the official clients, on one emulator"
+	@echo "make bench-pasqal    a sweep of 500 points by qrun and by the official client, on one emulator"
 	@echo "make clean        remove the environments and caches"
 
 demo: $(VENV)/.core
@@ -67,6 +68,11 @@ bench:
 bench-oqtopus:
 	$(MAKE) VENV=.venv-official .venv-official/.official
 	.venv-official/bin/python -m benchmarks.oqtopus
+
+.PHONY: bench-pasqal
+bench-pasqal:
+	$(MAKE) VENV=.venv-official-pasqal .venv-official-pasqal/.official-pasqal
+	.venv-official-pasqal/bin/python -m benchmarks.pasqal
 
 clean:
 	rm -rf .venv .venv-official-pasqal .venv-aer .venv-pulser .venv-official .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis
