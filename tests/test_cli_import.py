@@ -225,7 +225,7 @@ def test_without_a_name_a_job_is_kept_by_itself_with_its_programs_and_never_sent
     assert sent(cloud) == 0
     record = desk.run("show", "import-memory.x1", "-o", "json").json
     assert (record["experiment"], record["job"]["shots"], record["phase"]) == ("import-memory", 100, "succeeded")
-    assert desk.run("show", "x1").out.startswith("import-memory.x1\n  phase    succeeded\n")
+    assert desk.run("show", "x1").out.startswith("import-memory.x1\n  phase    succeeded (DONE)\n")
     [program] = (desk.folder / "results" / "import-memory" / "programs").iterdir()
     assert program.read_text() == BELL
     assert desk.run("verify").code == 0
