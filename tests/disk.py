@@ -78,6 +78,7 @@ class FakeDisk(Disk):
 
     def __init__(self, root: str = "/project", *, tree: Tree | None = None, fault: Fault | None = None) -> None:
         self.root = root
+        self._pinned = {}  # nothing is open that would have to be closed
         self.tree = tree or Tree()
         if fault is not None:
             self.tree.fault = fault

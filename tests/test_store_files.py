@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import os
 import stat
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
+from threading import Event, Timer
 from typing import Any
 
 import pytest
@@ -543,6 +545,23 @@ def test_a_run_of_zero_jobs_leaves_no_lock(tmp_path: Path) -> None:
         store.publish(rest=True)
 
     assert not (tmp_path / "results" / "sweep" / "qrun.lock").exists()
+
+
+def test_a_disk_that_is_dropped_waits_for_none_of_its_threads(tmp_path: Path) -> None:
+    """Garbage is collected in any thread at any moment, also in one that begins and holds what the others need."""
+    disk = Disk(str(tmp_path))
+    go = Event()
+    waiting = disk._workers.submit(go.wait)
+    in_the_end = Timer(30, go.set)
+    in_the_end.start()
+
+    del disk
+    gc.collect()
+
+    assert not waiting.done()
+    in_the_end.cancel()
+    go.set()
+    assert waiting.result(timeout=30)
 
 
 def test_a_root_that_is_not_there_is_told(tmp_path: Path) -> None:

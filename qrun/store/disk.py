@@ -81,9 +81,7 @@ class Disk:
         if "_workers" in self.__dict__:
             self._workers.shutdown()
             del self._workers
-        for folder in self._pinned.values():
-            os.close(folder)
-        self._pinned.clear()
+        self._let_go()
 
     def pin(self, path: str) -> None:
         """Keep this folder open from now on: names below it are reached through it."""
@@ -110,7 +108,13 @@ class Disk:
                     os.close(self._pinned.pop(path))
 
     def __del__(self) -> None:
-        self.close()
+        """Waits for no thread: this may run in the midst of one that begins, which holds what their end needs."""
+        self._let_go()
+
+    def _let_go(self) -> None:
+        for folder in self._pinned.values():
+            os.close(folder)
+        self._pinned.clear()
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
