@@ -29,13 +29,19 @@ class Target:
     """Where a job runs; one object serves all jobs that share it.
 
     `connection` is the manifest's word and local; `provider` is its type; `site` is the lower-case host with project
-    and organization, None where none is known or (for `local`) none exists.
+    and organization, None where none is known or (for `local`) none exists. `variant` is the connection's, local too.
     """
 
     connection: str
     provider: str
     device: str
     site: str | None = None
+    variant: str | None = None
+
+    @property
+    def way(self) -> str:
+        """The provider's type with the variant of it, as `providers.capabilities` takes it."""
+        return self.provider if self.variant is None else f"{self.provider}/{self.variant}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

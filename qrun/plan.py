@@ -19,6 +19,7 @@ from qrun.record import Phase, Record, Records
 
 AGREE: Final = 5.0  # seconds between the two searches that together prove absence (RELIABILITY §2.2)
 MEMBERS: Final = 100  # jobs in one submission at most
+ELSEWHERE: Final = "another machine may have sent it, and nobody can look: if none has, --not-sent-elsewhere sends it"
 
 
 class Action(StrEnum):
@@ -42,6 +43,7 @@ class Policy:
     wait: bool = True
     superseded: str | None = None  # "keep" or "cancel"; None holds
     new_site: bool = False
+    not_sent_elsewhere: bool = True  # no other machine sent what nobody can search: the journal or the user says so
     only: frozenset[str] | None = None  # keys whose steps are taken
     once_more: frozenset[str] = frozenset()  # keys that `retry` allows one more attempt
     refused: Mapping[tuple[str, str], str] = field(default_factory=dict)  # what this command was refused already
@@ -178,14 +180,14 @@ def decide(pair: Pair, can: Capabilities, policy: Policy, now: float) -> Step:
         return step(Action.NONE, "not asked for")
     match phase:
         case Phase.ABSENT:
-            return _submit(pair, policy, number)
+            return _submit(pair, can, policy, number)
         case Phase.INTENT | Phase.UNCERTAIN:
             assert last is not None
             return _clear_up(pair, can, policy, now)
         case Phase.LIVE if can.recover("") is Recovery.LOCAL:
             if pair.job is None:
                 return step(Action.NONE, "interrupted and no longer wanted")
-            return _submit(pair, policy, number, reason="interrupted")
+            return _submit(pair, can, policy, number, reason="interrupted")
         case Phase.LIVE:
             return step(Action.WAIT, "no longer in the manifest" if pair.job is None else "not finished")
         case Phase.SUCCEEDED:
@@ -195,10 +197,10 @@ def decide(pair: Pair, can: Capabilities, policy: Policy, now: float) -> Step:
             return _labels(pair) or step(Action.NONE, "done")
         case Phase.FAILED if pair.job is not None and number < pair.job.conduct.attempts:
             return _submit(
-                pair, policy, number + 1, reason=f"failed, attempt {number + 1} of {pair.job.conduct.attempts}"
+                pair, can, policy, number + 1, reason=f"failed, attempt {number + 1} of {pair.job.conduct.attempts}"
             )
         case _ if pair.job is not None and pair.key in policy.once_more:
-            return _submit(pair, policy, number + 1, reason=f"{phase}, once more")
+            return _submit(pair, can, policy, number + 1, reason=f"{phase}, once more")
         case _:
             return step(Action.NONE, str(phase))
 
@@ -207,7 +209,7 @@ def _unclear(phase: Phase) -> bool:
     return phase in (Phase.INTENT, Phase.UNCERTAIN)
 
 
-def _submit(pair: Pair, policy: Policy, number: int, *, reason: str | None = None) -> Step:
+def _submit(pair: Pair, can: Capabilities, policy: Policy, number: int, *, reason: str | None = None) -> Step:
     """A submit, unless something stands against it."""
     number = max(number, 1)
 
@@ -230,6 +232,8 @@ def _submit(pair: Pair, policy: Policy, number: int, *, reason: str | None = Non
         return held("supersedes a job that still runs: --prune cancels it first, --keep pays for both")
     if live and policy.superseded == "cancel":
         return Step(pair=pair, action=Action.CANCEL, reason="supersedes a job that still runs", attempt=number)
+    if not policy.not_sent_elsewhere and can.recover(pair.job.kind) is Recovery.NOTHING:
+        return held(ELSEWHERE)
     why = reason or ("changed" if any(r.attempts for r in pair.older) else "new")
     return Step(pair=pair, action=Action.SUBMIT, reason=why, attempt=number)
 
@@ -249,7 +253,7 @@ def _clear_up(pair: Pair, can: Capabilities, policy: Policy, now: float) -> Step
         case Recovery.LOCAL:
             if pair.job is None:
                 return step(Action.NONE, "interrupted and no longer wanted")
-            return _submit(pair, policy, last.n, reason="interrupted")
+            return _submit(pair, can, policy, last.n, reason="interrupted")
         case Recovery.KEY if pair.job is not None and policy.submit:
             return step(Action.SUBMIT, "interrupted; the provider knows our key")
         case Recovery.ID_FIRST if not last.noted.get("uploaded") and last.phase is Phase.INTENT:
@@ -266,7 +270,7 @@ def _get_again(pair: Pair, can: Capabilities, policy: Policy, number: int) -> St
     reason = "outputs are not here" if pair.missing else "succeeded, not fetched"
     if can.recover("") is not Recovery.LOCAL:
         return Step(pair=pair, action=Action.FETCH, reason=reason, attempt=number)
-    return _submit(pair, policy, number, reason=reason)
+    return _submit(pair, can, policy, number, reason=reason)
 
 
 def _labels(pair: Pair) -> Step | None:

@@ -181,7 +181,7 @@ def test_a_job_whose_outcome_is_unknown_is_for_resolve(desk: Desk) -> None:
     with sky(recovery=Recovery.NOTHING) as cloud:
         manifest(desk)
         cloud.faults["submit"] = ["answer lost"]
-        desk.run("apply", "--yes")
+        desk.run("apply", "--yes", "--not-sent-elsewhere")
 
         answer = desk.run("import", "memory", "j1", "--as", "one")
 

@@ -188,9 +188,10 @@ def test_a_workload_brings_its_object(lab: Lab, account: Cloud) -> None:
     work = {"provider": "person", "kind": "workload", "device": "pyqtorch", "options": options}
     lab.write("specs/exp.yaml", json.dumps({"name": "exp", "program": "programs/work.json", **work}))
 
-    answer = lab.type("apply", "--yes")
+    unsaid = lab.type("apply", "--yes")
+    answer = lab.type("apply", "--yes", "--not-sent-elsewhere")
 
-    assert answer.code == 0, answer.err
+    assert (unsaid.code, answer.code) == (3, 0), answer.err
     assert lab.type("show", "exp", "-o", "json").json["results"]["result"]["config"] == {"depth": 3}
 
 
@@ -592,7 +593,7 @@ def test_flaws_of_jobs_are_told_before_anything_is_sent(lab: Lab, account: Cloud
 def test_by_way_of_ovh_a_batch_is_sent_and_fetched(lab: Lab, account: Cloud) -> None:
     lab.jobs(provider="ovh", one=0.25, two=0.5)
 
-    answer = lab.type("apply", "--yes")
+    answer = lab.type("apply", "--yes", "--not-sent-elsewhere")
 
     assert (answer.code, answer.out) == (0, "exp: 2 succeeded; results in results/exp\n")
     assert len(batches(account)) == 1
@@ -619,7 +620,18 @@ def test_what_ovh_does_not_offer_is_refused_with_a_sentence(lab: Lab, account: C
     assert account.words(batch) == ["PENDING"]
 
 
-def test_by_way_of_ovh_no_batch_stays_open_and_there_are_no_workloads(lab: Lab, account: Cloud) -> None:
+def test_by_way_of_ovh_no_batch_stays_open(lab: Lab, account: Cloud) -> None:
+    lab.manifest("exp", {"open": {"params": {"omega": 0.25}, "submit": {"open": True}}}, provider="ovh")
+
+    answer = lab.type("apply", "--yes", "--not-sent-elsewhere")
+
+    assert (answer.code, batches(account)) == (3, [])
+    assert (
+        'refused    exp.open  "ovh" keeps nothing open for more jobs; leave `open` out of its `submit`\n' in answer.err
+    )
+
+
+def test_by_way_of_ovh_there_are_no_workloads(lab: Lab) -> None:
     lab.write("specs/programs/work.json", "{}")
     work = {
         "kind": "workload",
@@ -627,16 +639,12 @@ def test_by_way_of_ovh_no_batch_stays_open_and_there_are_no_workloads(lab: Lab, 
         "options": {"workload_type": "x"},
         "device": "pyqtorch",
     }
-    lab.manifest("exp", {"open": {"params": {"omega": 0.25}, "submit": {"open": True}}}, provider="ovh")
     lab.write("specs/work.yaml", json.dumps({"name": "work", "provider": "ovh", **work}))
 
-    answer = lab.type("apply", "--yes")
+    answer = lab.type("validate")
 
-    assert (answer.code, batches(account)) == (3, [])
-    assert (
-        'refused    exp.open  "ovh" keeps nothing open for more jobs; leave `open` out of its `submit`\n' in answer.err
-    )
-    assert "refused    work  work.kind: access by way of OVH offers no workloads; use a connection" in answer.err
+    assert answer.code == 65
+    assert answer.err == 'specs/work.yaml:1:45: kind: "workload" is not a kind of "ovh"; there are: pulse\n'
 
 
 def test_by_way_of_ovh_a_batch_is_taken_in(lab: Lab, account: Cloud) -> None:
@@ -650,7 +658,7 @@ def test_by_way_of_ovh_a_batch_is_taken_in(lab: Lab, account: Cloud) -> None:
 
 def test_by_way_of_ovh_a_changed_tag_is_our_records_alone(lab: Lab, account: Cloud) -> None:
     lab.jobs(provider="ovh", one=0.25)
-    lab.type("apply", "--yes")
+    lab.type("apply", "--yes", "--not-sent-elsewhere")
     tags = batches(account)[0]["tags"]
     lab.manifest("exp", {"one": {"params": {"omega": 0.25}}}, provider="ovh", tags=["new"])
 

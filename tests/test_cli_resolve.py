@@ -27,6 +27,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.setenv("QRUN_APPLY_NOT_SENT_ELSEWHERE", "1")  # for the clouds in which nothing can be searched
     return Desk(tmp_path)
 
 

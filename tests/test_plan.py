@@ -60,6 +60,7 @@ def test_plan(path: Path) -> None:
         submit=given_policy.get("submit", True),
         superseded=given_policy.get("superseded"),
         new_site=given_policy.get("new_site", False),
+        not_sent_elsewhere=given_policy.get("not_sent_elsewhere", True),
         only=frozenset(given_policy["only"]) if "only" in given_policy else None,
         once_more=frozenset(given_policy.get("once_more", ())),
         refused={(key, "d1"): words for key, words in given_policy.get("refused", {}).items()},

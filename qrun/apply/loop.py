@@ -210,8 +210,8 @@ class Apply:
         return decide(pair, self.can(pair), self.policy, self.clock.now())
 
     def can(self, pair: Pair) -> Capabilities:
-        provider = pair.job.target.provider if pair.job is not None else pair.record.provider if pair.record else ""
-        return self.capabilities(provider)
+        way = pair.job.target.way if pair.job is not None else pair.record.provider if pair.record else ""
+        return self.capabilities(way)
 
     def connection(self, name: Name) -> str:
         """Through which connection a job is reached: the manifest's, else the one that sent it."""

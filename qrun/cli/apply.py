@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from qrun.cli import glance
 from qrun.cli.exits import OK
-from qrun.cli.options import duration, given_values, manifests, output, positive, superseded
+from qrun.cli.options import duration, given_values, manifests, not_sent_elsewhere, output, positive, superseded
 from qrun.cli.out import say
 from qrun.cli.reading import Look, is_plan, look, read_all
 from qrun.clock import Clock
@@ -19,6 +19,8 @@ from qrun.errors import UsageError
 if TYPE_CHECKING:
     from qrun.cli.running import Orders
     from qrun.manifest import Values
+
+CHOICES: Final = ("superseded", "new_site", "not_sent_elsewhere")  # which a saved plan holds
 
 
 @click.command("apply")
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 @click.option("--parallel", callback=positive, metavar="N", help="submissions at a time, and local workers")
 @superseded
 @click.option("--new-site", is_flag=True, help="buy anew what was run at another site")
+@not_sent_elsewhere
 @click.option("--locked", is_flag=True, help="exit 3 where anything would have to be submitted")
 @click.option("--yes", is_flag=True, help="send remote jobs without being asked")
 @output("table", "json", "jsonl")
@@ -44,7 +47,7 @@ def command(
 ) -> int:
     """Submit what is missing, wait until every job rests, and fetch the results. FILE may be a saved plan."""
     if is_plan(manifests):
-        if var or var_json or var_files or only or given["superseded"] or given["new_site"]:
+        if var or var_json or var_files or only or any(given[name] for name in CHOICES):
             words = f'"{manifests[0]}" is a saved plan, which holds its own values and choices'
             raise UsageError(words, hint="save another plan with others")
         return _apply_plan(manifests[0], given)
@@ -81,6 +84,7 @@ def _orders(given: Mapping[str, Any]) -> Orders:
         policy=Policy(wait=not given["no_wait"], superseded=given["superseded"], new_site=given["new_site"]),
         timeout=given["timeout"],
         parallel=given["parallel"],
+        not_sent_elsewhere=given["not_sent_elsewhere"],
         locked=given["locked"],
         yes=given["yes"],
     )

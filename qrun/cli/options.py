@@ -88,6 +88,12 @@ def superseded(function: Callable[..., int]) -> Callable[..., int]:
     return chosen
 
 
+def not_sent_elsewhere(function: Function) -> Function:
+    """`--not-sent-elsewhere`: the user's word where nobody can look (RELIABILITY §1b, class D)."""
+    words = "no other machine has sent the jobs that their provider cannot be searched for"
+    return click.option("--not-sent-elsewhere", is_flag=True, help=words)(function)
+
+
 # --- manifests and their values ---------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ import click
 
 from qrun.cli.exits import CHANGES, OK
 from qrun.cli.opened import Opened, open_json, opened, tell_open
-from qrun.cli.options import given_values, manifests, output, superseded
+from qrun.cli.options import given_values, manifests, not_sent_elsewhere, output, superseded
 from qrun.cli.out import say, say_json, tell
 from qrun.cli.project import held_elsewhere, view
 from qrun.cli.proposal import Proposal, propose
@@ -25,6 +25,7 @@ from qrun.render.safe import safe
 @click.option("--only", multiple=True, metavar="GLOB", help="only these jobs")
 @superseded
 @click.option("--new-site", is_flag=True, help="buy anew what was run at another site")
+@not_sent_elsewhere
 @click.option("--out", metavar="FILE", help="save the plan, for `qrun apply FILE`")
 @click.option("--detailed-exitcode", is_flag=True, help="exit 2 where there is something to do")
 @output("table", "json")
@@ -36,6 +37,7 @@ def command(
     only: Sequence[str],
     superseded: str | None,
     new_site: bool,
+    not_sent_elsewhere: bool,
     out: str | None,
     detailed_exitcode: bool,
     output: str,
@@ -43,7 +45,8 @@ def command(
     """Show the first step of every job: what apply would do, and why."""
     values = given_values(var, var_json, var_files)
     reading = read(manifests, values)
-    policy = Policy(superseded=superseded or reading.settings.superseded, new_site=new_site)
+    superseded = superseded or reading.settings.superseded
+    policy = Policy(superseded=superseded, new_site=new_site, not_sent_elsewhere=not_sent_elsewhere)
     found = list(proposed(reading, policy, only))
     proposals = [proposal for proposal, _ in found]
     if out is not None:
@@ -67,7 +70,8 @@ def proposed(reading: Reading, policy: Policy, only: Sequence[str] = ()) -> Iter
     for experiment in reading.experiments:
         limit = chosen.get(experiment.name, frozenset()) if chosen is not None else None
         seen = view(reading.settings, experiment)
-        proposal = propose(experiment, seen, replace(policy, only=limit), now, held=held.get(experiment.name))
+        own = replace(policy, only=limit, not_sent_elsewhere=policy.not_sent_elsewhere or seen.ran_here)
+        proposal = propose(experiment, seen, own, now, held=held.get(experiment.name))
         yield proposal, opened(experiment.name, seen.records, only=limit)
 
 

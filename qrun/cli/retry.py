@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qrun.cli.options import duration, given_values, manifest_option, output, positive
+from qrun.cli.options import duration, given_values, manifest_option, not_sent_elsewhere, output, positive
 from qrun.cli.project import view
 from qrun.cli.reading import Reading, project, read
 from qrun.cli.running import Orders, carry_out, typed
@@ -38,6 +38,7 @@ AGAIN = frozenset({Phase.FAILED, Phase.LOST, Phase.CANCELLED})
     "--timeout", callback=duration, metavar="DURATION", help="how long to wait; ends the command, never a job"
 )
 @click.option("--parallel", callback=positive, metavar="N", help="submissions at a time, and local workers")
+@not_sent_elsewhere
 @click.option("--yes", is_flag=True, help="send remote jobs without being asked")
 @output("table", "json", "jsonl")
 def command(
@@ -73,6 +74,7 @@ def _orders(given: Mapping[str, Any]) -> Orders:
         policy=Policy(wait=not given["no_wait"]),
         timeout=given["timeout"],
         parallel=given["parallel"],
+        not_sent_elsewhere=given["not_sent_elsewhere"],
         yes=given["yes"],
     )
 

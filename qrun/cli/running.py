@@ -27,7 +27,7 @@ from qrun.events import Event, Held, Started, Summary, Version, Warned
 from qrun.events import to_json as event_json
 from qrun.failpoint import failpoint
 from qrun.manifest import content
-from qrun.plan import Action, Policy
+from qrun.plan import ELSEWHERE, Action, Policy
 from qrun.record import Phase
 from qrun.render.jobs import Standing
 from qrun.render.progress import Lines
@@ -52,6 +52,7 @@ class Orders:
     once_more: bool = False
     timeout: float | None = None
     parallel: int | None = None
+    not_sent_elsewhere: bool = False
     locked: bool = False
     yes: bool = False
     nothing: str | None = None  # what is said where no job is meant
@@ -59,13 +60,14 @@ class Orders:
     def only_for(self, only: Mapping[str, frozenset[str]] | None) -> Orders:
         return replace(self, only=only)
 
-    def policy_for(self, experiment: Experiment, settings: Settings) -> Policy:
+    def policy_for(self, experiment: Experiment, settings: Settings, *, ran_here: bool) -> Policy:
         keys = self.only.get(experiment.name, frozenset()) if self.only is not None else None
         return replace(
             self.policy,
             only=keys,
             once_more=keys if self.once_more and keys is not None else frozenset[str](),
             superseded=self.policy.superseded or settings.superseded,
+            not_sent_elsewhere=self.not_sent_elsewhere or ran_here,
             budget=settings.budget.smaller(_budget(experiment.budget)),
         )
 
@@ -84,6 +86,12 @@ class Work:
     @property
     def name(self) -> str:
         return self.proposal.experiment.name
+
+    def proposed_with(self, policy: Policy) -> None:
+        """What is proposed once the user has said more."""
+        self.policy = policy
+        proposal = self.proposal
+        self.proposal = propose(proposal.experiment, self.store, policy, Clock().now(), held=proposal.held)
 
     @property
     def folder(self) -> str:
@@ -136,7 +144,8 @@ def carry_out(
         if orders.locked and (refused := _locked(works)):
             return _told_locked(refused, orders)
         works = _with_replaced(works, orders)
-        _before_sending(works, reading, orders)
+        assured = _assured(works, orders)
+        _before_sending(works, reading, orders, assured)
         _hint_at_driver(reading)
         with _renderer(orders, works) as emit:
             errors = take(works, reading, orders, emit)
@@ -168,7 +177,7 @@ def prepared(stack: ExitStack, reading: Reading, orders: Orders) -> list[Work]:
                 journal=settings.journal,
             )
         )
-        policy = orders.policy_for(experiment, settings)
+        policy = orders.policy_for(experiment, settings, ran_here=store.ran_here)
         failpoint("opened")
         proposal = propose(experiment, store, policy, Clock().now(), held=held.get(experiment.name))
         works.append(Work(store=store, policy=policy, proposal=proposal))
@@ -214,9 +223,7 @@ def _with_replaced(works: list[Work], orders: Orders) -> list[Work]:
     if answer == "hold":
         return works
     for work in works:
-        work.policy = replace(work.policy, superseded=answer)
-        experiment = work.proposal.experiment
-        work.proposal = propose(experiment, work.store, work.policy, Clock().now(), held=work.proposal.held)
+        work.proposed_with(replace(work.policy, superseded=answer))
     return works
 
 
@@ -224,7 +231,22 @@ def _replaces(wanted: bool, action: Action, older: Sequence[Any]) -> bool:
     return wanted and action is Action.HOLD and any(record.phase is Phase.LIVE for record in older)
 
 
-def _before_sending(works: Sequence[Work], reading: Reading, orders: Orders) -> None:
+def _assured(works: Sequence[Work], orders: Orders) -> int:
+    """How many jobs nobody can look for; who answers the question before sending says that no other machine sent them.
+
+    Where nobody is asked they stay held.
+    """
+    if orders.yes or not _on_terminal():
+        return 0
+    found = 0
+    for work in works:
+        if held := sum(step.reason == ELSEWHERE for step in work.proposal.steps):
+            work.proposed_with(replace(work.policy, not_sent_elsewhere=True))
+            found += held
+    return found
+
+
+def _before_sending(works: Sequence[Work], reading: Reading, orders: Orders, assured: int) -> None:
     """Budgets, the project's id, and the question: all before the first experiment begins."""
     proposals = [work.proposal for work in works]
     before = _spent(reading)
@@ -246,6 +268,8 @@ def _before_sending(works: Sequence[Work], reading: Reading, orders: Orders) -> 
         return
     if not _on_terminal():
         raise UsageError(f"would send {words}", hint="add --yes to send without being asked")
+    if assured:
+        words += f", {assured} of which nobody can look for and no other machine has sent"
     if not click.confirm(f"send {words}?", err=True):
         raise click.Abort
 

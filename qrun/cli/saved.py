@@ -47,6 +47,8 @@ def save(
     if os.path.lexists(file) and not is_plan([file]):
         raise UsageError(f'"{safe(file)}" exists and is not a saved plan', hint="name another file")
     choices = {"only": list(only), "superseded": policy.superseded, "new_site": policy.new_site}
+    if policy.not_sent_elsewhere:
+        choices["not_sent_elsewhere"] = True
     whole = {
         "type": "plan",
         "version": VERSION,
@@ -85,7 +87,10 @@ def apply(file: str, orders: Orders) -> int:
     reading = read(files, Values(texts=plan["vars"]["texts"], typed=plan["vars"]["typed"]))
     choices = plan["choices"]
     policy = replace(orders.policy, superseded=choices["superseded"], new_site=choices["new_site"])
-    orders = replace(orders, policy=policy, only=keys(choices["only"], reading.experiments))
+    not_sent_elsewhere = choices.get("not_sent_elsewhere") is True
+    orders = replace(
+        orders, policy=policy, only=keys(choices["only"], reading.experiments), not_sent_elsewhere=not_sent_elsewhere
+    )
 
     def check(proposals: Sequence[Proposal]) -> None:
         different = next(_differences(plan, told(reading, proposals)), None)

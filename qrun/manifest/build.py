@@ -171,8 +171,15 @@ class Builder:
     def _setting(self, provider: str, device: str, kind: str | None) -> Setting | list[Verdict]:
         connection = self.connections.get(provider)
         name = provider if connection is None else connection.provider
+        target = Target(
+            connection=provider,
+            provider=name,
+            device=device,
+            site=None if connection is None else connection.site,
+            variant=None if connection is None else connection.settings.get("variant"),
+        )
         try:
-            capabilities = self.capabilities(name)
+            capabilities = self.capabilities(target.way)
         except KeyError:
             return [self._unknown(provider, connection)]
         verdicts = []
@@ -188,16 +195,7 @@ class Builder:
             verdicts.append(Verdict(path=("kind",), message=message, hint=hint))
         if offer is None or verdicts:
             return verdicts
-        return _offered(
-            Target(
-                connection=provider,
-                provider=name,
-                device=device,
-                site=None if connection is None else connection.site,
-            ),
-            word,
-            offer,
-        )
+        return _offered(target, word, offer)
 
     def _unknown(self, provider: str, connection: Connection | None) -> Verdict:
         from qrun.providers import MODULES

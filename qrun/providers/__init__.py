@@ -6,6 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from qrun.provider import Capabilities
 
 MODULES: Final = {
@@ -16,7 +18,12 @@ MODULES: Final = {
 
 
 def capabilities(provider: str) -> Capabilities:
-    """Plain data; loads none of the provider's libraries. KeyError for a type that does not exist."""
-    module: Any = import_module(MODULES[provider])
+    """Plain data; loads none of the provider's libraries. KeyError for a type that does not exist.
+
+    A type may be followed by a variant (`pasqal/ovh`); one that the type does not know offers what the type does.
+    """
+    name, _, variant = provider.partition("/")
+    module: Any = import_module(MODULES[name])
     found: Capabilities = module.CAPABILITIES
-    return found
+    variants: Mapping[str, Capabilities] = getattr(module, "VARIANTS", {})
+    return variants.get(variant, found)

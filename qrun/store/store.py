@@ -80,7 +80,6 @@ class Store(View):
         self.clock = clock
         self.run = run
         self.told: list[str] = []
-        self.ran_here = False
         self._command = command
         self._manifest = manifest
         self._lines: dict[Name, None] = {}  # lock lines that may have changed

@@ -138,6 +138,7 @@ OVH: Final = replace(
     relabel=False,
     opens=False,
 )
+VARIANTS: Final = {"ovh": OVH}
 
 
 def connect(connection: Connection, access: Access) -> Pasqal:
