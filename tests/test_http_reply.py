@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from qrun.errors import Uncertain, Unexpected
 from qrun.http import Call, Reply, parse
+from qrun.redact import HIDDEN, note
 
 VALUES: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -71,6 +72,14 @@ def test_an_answer_that_cannot_be_read_leaves_a_submit_uncertain(call: Call, kin
         reply.json()
     assert raised.value.__context__ is None
     assert str(reply.malformed('"job_id" is missing')) == '"hub", POST /jobs: "job_id" is missing'
+
+
+@pytest.mark.parametrize("spelled", ["id.secret/of-mine", "id.secret\\/of-mine", "id\\u002esecret/of-mine"])
+def test_a_secret_that_a_server_repeats_is_hidden_however_it_is_spelled(spelled: str) -> None:
+    note("id.secret/of-mine")
+    content = f'{{"job_id": "{spelled}", "n": 1}}'.encode()
+
+    assert Reply(status=200, headers={}, content=content, received=0.0).json() == {"job_id": HIDDEN, "n": 1}
 
 
 def test_a_reply_does_not_show_its_content() -> None:

@@ -36,7 +36,8 @@ class Reply:
         """
         try:
             value = parse(self.content)
-            return redacted_values(value) if tainted(self.content) else value
+            hides = tainted(self.content) or b"\\" in self.content  # an escaped text may spell one
+            return redacted_values(value) if hides else value
         except ValueError as error:
             words = cleaned(str(error), ())
         raise self.malformed(f"the answer is not usable JSON: {words}")
