@@ -59,7 +59,7 @@ official-pasqal:
 	.venv-official-pasqal/bin/python -m pytest tests/official_pasqal tests/test_emulator_pasqal*.py
 
 kill-sweep: $(VENV)/.test
-	KILLS=all $(BIN)/python -m pytest tests/test_kill.py tests/test_kill_cloud.py tests/test_crowd_cloud.py
+	KILLS=all $(BIN)/python -m pytest -o faulthandler_timeout=0 tests/test_kill.py tests/test_kill_cloud.py tests/test_crowd_cloud.py
 
 bench:
 	$(MAKE) VENV=.venv-bench .venv-bench/.bench

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 IN_FLIGHT: Final = 32
+GARBAGE: Final = 20_000  # new objects after which cycles are looked for
 CURSOR: Final = "\x1b[?25h"  # shows the cursor, which a live display may have hidden
 
 
@@ -77,6 +79,7 @@ class Course:
 
     def run(self, works: Sequence[Work]) -> None:
         """Each work gets its outcome or its error; an error of one leaves the others alone."""
+        gc.set_threshold(GARBAGE)  # a loop leaves few cycles behind, and to look for them takes its time
         asyncio.run(self._run(works))
 
     async def _run(self, works: Sequence[Work]) -> None:

@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, TypeAlias
 from urllib.parse import SplitResult, quote, urlsplit
 
@@ -51,10 +52,7 @@ class Target:
     @property
     def address(self) -> Address | None:
         """Where the host is written as an address."""
-        try:
-            return ipaddress.ip_address(self.host)
-        except ValueError:
-            return None
+        return _address(self.host)
 
     @property
     def loopback(self) -> bool:
@@ -64,6 +62,14 @@ class Target:
         """Whether it is named, as `host` or `host:port`."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return bool({self.host, host, f"{host}:{self.port}"} & {name.lower() for name in hosts})
+
+
+@lru_cache(maxsize=256)
+def _address(host: str) -> Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
 
 
 def base(name: str, url: str, trusted: Collection[str]) -> Target:
@@ -168,9 +174,7 @@ def _split(url: str) -> SplitResult:
 def _host(host: str) -> None:
     """A name, or an address in its usual form: `127.1` and `0x7f000001` mean one thing here and another there."""
     if ":" in host or re.fullmatch(r"[0-9.]+|0x[0-9a-f.x]*", host):
-        try:
-            ipaddress.ip_address(host)
-        except ValueError:
-            raise ValueError(f'"{host[:80]}" is no address') from None
+        if _address(host) is None:
+            raise ValueError(f'"{host[:80]}" is no address')
     elif not NAME.fullmatch(host):
         raise ValueError(f'"{host[:80]}" is no name of a host')

@@ -384,10 +384,10 @@ class Store(View):
         for output in (record.outputs if record is not None else None) or ():
             if output.name == file:
                 return output
-        try:
-            data = self.disk.read(f"{self.folder}/{run_folder(key, digest)}/{file}")
-        except FileNotFoundError:
+        path = f"{self.folder}/{run_folder(key, digest)}/{file}"
+        if self.disk.lstat(path) is None:  # as a rule, and it opens no folder
             return None
+        data = self.disk.read(path)
         return Output(name=file, sha256=sha256(data).hexdigest(), size=len(data))
 
     def _diverged(self, key: str, digest: str, file: str, data: bytes) -> str:
@@ -459,7 +459,7 @@ class Store(View):
         self.files.replace_all(new)
         for name in self._pages:
             record = self.records.get(*name)
-            if record is None or not locks.unsettled(record):
+            if record is None or record.phase.final:  # what runs is asked for once more, when it has ended
                 self._details.pop(name, None)
         self._pages.clear()
 
