@@ -19,7 +19,7 @@ from qrun.emulators import EMULATORS, MODULES, Options
 from qrun.errors import Problem, SettingsError, UsageError
 from qrun.settings.places import state_folder
 
-VARIABLES: Final[Mapping[str, Mapping[str, str]]] = {  # what the clouds' own clients read
+VARIABLES: Final[Mapping[str, Mapping[str, str]]] = {  # what qrun reads, and the clouds' own clients
     "oqtopus": {"OQTOPUS_URL": "url", "OQTOPUS_API_TOKEN": "token"},
     "pasqal": {
         "PASQAL_CORE_URL": "core",

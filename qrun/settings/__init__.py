@@ -4,8 +4,8 @@ A pull request can change qrun.toml and cannot change the user's file, so qrun.t
 that are known here or trusted by the user, and may take them only from variables that are meant for qrun. Secrets are
 not read with the settings: a `Source` says where one is, and `resolve` fetches it when a request needs it.
 
-The modules here are read in the order places, file, shape, trust, connections, users; then conventions, completion,
-ways; then secrets, access.
+The modules here are read in the order places, file, shape, trust, connections, users; then conventions, found,
+sections, variables, lacking, completion, ways; then secrets, access.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def settings(start: str, environ: Mapping[str, str] = os.environ) -> Settings:
         root=root,
         file=path,
         project=said["project"].lower() if "project" in said else None,
-        connections=_ways(files, environ),
+        connections=_ways(files, environ, users.trusted_hosts),
         budget=_budget(files),
         superseded=said.get("superseded"),
         journal=users.journal,
@@ -94,14 +94,14 @@ def _problems(files: list[File], users: Users) -> list[Problem]:
     return unreadable + wrong + users.problems
 
 
-def _ways(files: list[File], environ: Mapping[str, str]) -> Ways:
+def _ways(files: list[File], environ: Mapping[str, str], trusted: frozenset[str]) -> Ways:
     """The user's connection of a name replaces the project's."""
     written, places = {}, {}
     for file in files:
         for name, made in connections(file):
             written[name] = made
             places[name] = partial(file.problem, ("connections", name))
-    return Ways(written=written, places=places, environ=environ)
+    return Ways(written=written, places=places, environ=environ, trusted_hosts=trusted)
 
 
 def _budget(files: list[File]) -> Budget:

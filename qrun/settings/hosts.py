@@ -6,18 +6,14 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+REGIONS: Final[Mapping[tuple[str, str], frozenset[str]]] = {  # an account is one of one region
+    ("pasqal", "fr"): frozenset({"apis.pasqal.cloud", "pasqal.eu.auth0.com", "authenticate.pasqal.cloud"}),
+    ("pasqal", "sa"): frozenset({"apis.sa.pasqal.cloud", "auth.sa.pasqal.cloud"}),
+}
 HOSTS: Final[Mapping[str, frozenset[str]]] = {
     "local": frozenset(),
     "oqtopus": frozenset(),  # each installation has a host of its own
-    "pasqal": frozenset(
-        {
-            "apis.pasqal.cloud",
-            "apis.sa.pasqal.cloud",
-            "pasqal.eu.auth0.com",
-            "authenticate.pasqal.cloud",
-            "auth.sa.pasqal.cloud",
-        }
-    ),
+    "pasqal": REGIONS["pasqal", "fr"] | REGIONS["pasqal", "sa"],
     "iqm": frozenset({"resonance.iqm.tech", "resonance.meetiqm.com", "cocos.resonance.meetiqm.com"}),
     "qhub": frozenset({"gateway.hub.kipu-quantum.com", "api.hub.kipu-quantum.com"}),
 }
@@ -40,6 +36,12 @@ def place_of(address: str) -> str | None:
     default = "443" if found[1] == "https" else "80"
     host = found[2].lower()
     return host if found[3] in (None, default) else f"{host}:{found[3]}"
+
+
+def origin(address: str) -> tuple[str, str] | None:
+    """Scheme and place, which say together who gets what is sent there."""
+    found, place = re.fullmatch(ADDRESS, address), place_of(address)
+    return (found[1], place) if found is not None and place is not None else None
 
 
 def address_of(provider: str, settings: Mapping[str, Any]) -> str | None:

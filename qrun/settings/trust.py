@@ -64,11 +64,21 @@ def _host(file: File, kind: str, path: Path, address: str, trusted: frozenset[st
         return
     if scheme == "http" and path[-1] != "proxy":
         yield file.problem(path, f'"{host}" may only be reached over https', "write https://")
-    if not file.own and not {host, f"{host}:{port}"} & (HOSTS[kind] | trusted):
-        yield file.problem(path, f'"{host}" is not a known host', _known(kind))
+    if not file.own and stranger(kind, address, trusted) is not None:
+        yield file.problem(path, f'"{host}" is not a known host', known(kind))
 
 
-def _known(kind: str) -> str:
+def stranger(kind: str, address: str, trusted: frozenset[str]) -> str | None:
+    """The host of an address, unless it is known, trusted, or this machine."""
+    found = re.fullmatch(ADDRESS, address)
+    assert found is not None
+    host = found[2].lower()
+    familiar = re.fullmatch(LOOPBACK, host) or {host, f"{host}:{found[3]}"} & (HOSTS[kind] | trusted)
+    return None if familiar else host
+
+
+def known(kind: str) -> str:
+    """What to do about a host that is not known."""
     hosts = ", ".join(sorted(HOSTS[kind]))
     who = f"those of {kind} are {hosts}; else" if hosts else f"{kind} has none;"
     return f"{who} give the connection in your own settings, or name the host in QRUN_TRUSTED_HOSTS"
