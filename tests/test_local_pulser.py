@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 
 import pytest
 
@@ -86,3 +88,16 @@ def test_too_many_atoms_are_refused() -> None:
         "programs/x.qasm: 30 atoms need about 608 GiB, and a worker may take 1 GiB; "
         "use fewer atoms, or raise memory in the connection (device pulser)"
     )
+
+
+def test_nothing_is_used_that_pulser_is_about_to_give_up() -> None:
+    modules = "qrun.providers.local.pulses, qrun.emulators.pasqal.physics"
+
+    found = subprocess.run(
+        [sys.executable, "-W", "error::DeprecationWarning", "-c", f"import {modules}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (found.returncode, found.stderr) == (0, "")

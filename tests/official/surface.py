@@ -20,7 +20,7 @@ import pytest
 
 PACKAGES: Final = ("oqtopus_client", "quri_parts_oqtopus")
 
-Code = tuple[str, str]  # the file and the qualified name: a module that is imported anew has the same
+Code = tuple[str, str, int]  # file, qualified name and line: a module that is imported anew has the same
 
 
 def runs(*methods: Any) -> pytest.MarkDecorator:
@@ -74,7 +74,8 @@ def watched() -> Iterator[set[Code]]:
 
 
 def _key(code: CodeType) -> Code:
-    return (code.co_filename, code.co_qualname)
+    """The line tells what reads a property from what sets it, which have one name."""
+    return (code.co_filename, code.co_qualname, code.co_firstlineno)
 
 
 def _modules() -> Iterator[str]:

@@ -51,7 +51,7 @@ def between(account: Cloud) -> Iterator[tuple[Cloud, list[Sent]]]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Passing)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))  # how soon it sees that it is over
     thread.start()
     try:
         yield replace(account, url=f"http://127.0.0.1:{server.server_port}"), kept

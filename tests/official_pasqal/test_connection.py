@@ -10,7 +10,7 @@ import pytest
 
 from tests.emulator_pasqal import Cloud
 from tests.official.surface import runs
-from tests.official_pasqal.conftest import where
+from tests.official_pasqal.conftest import by_pulser, where
 
 package = pytest.importorskip("pasqal_cloud", reason="the official client is not installed")
 
@@ -25,9 +25,7 @@ RemoteSVBackend, RemoteEmulatorBackend = package.RemoteSVBackend, package.backen
 
 @pytest.fixture
 def connection(cloud: Cloud) -> Any:
-    return PasqalCloudConnection(
-        username=cloud.username, password=cloud.token, project_id=cloud.project, **where(cloud)
-    )
+    return by_pulser(cloud)
 
 
 def written(device: Any = None) -> Any:
@@ -67,7 +65,7 @@ def test_an_open_batch_takes_more_and_is_closed_at_the_end(connection: Any, clou
     assert [dict(each.results[0].final_bitstrings) for each in (first, second)] == [{"11": 20}, {"00": 30}]
 
 
-@runs(RemoteEmulatorBackend.run)
+@runs(RemoteEmulatorBackend.run, RemoteEmulatorBackend.__init__)
 @pytest.mark.parametrize("kind", [RemoteEmuFreeBackend, RemoteSVBackend, RemoteMPSBackend])
 def test_each_emulator_gives_results_that_pulser_reads(connection: Any, kind: Any) -> None:
     sequence = written().build(omega=math.pi)
@@ -79,8 +77,9 @@ def test_each_emulator_gives_results_that_pulser_reads(connection: Any, kind: An
     assert tuple(result.atom_order) == ("a", "b")
 
 
-@runs(PasqalCloudConnection.fetch_available_devices)
-def test_a_sequence_for_a_qpu_is_written_with_the_device_that_it_tells(connection: Any) -> None:
+@runs(PasqalCloudConnection.fetch_available_devices, PasqalCloudConnection.__init__)
+def test_a_sequence_for_a_qpu_is_written_with_the_device_that_it_tells(cloud: Cloud) -> None:
+    connection = by_pulser(cloud)
     device = connection.fetch_available_devices()["FRESNEL"]
 
     remote = backend.QPUBackend(written(device), connection).run(JOBS[:1], wait=True)
@@ -90,7 +89,7 @@ def test_a_sequence_for_a_qpu_is_written_with_the_device_that_it_tells(connectio
     assert result.bitstring_counts["11"] >= 15
 
 
-@runs(OVHConnection.supports_open_batch)
+@runs(OVHConnection.supports_open_batch, OVHConnection.__init__)
 def test_customers_of_ovh_submit_with_a_token_of_their_own(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PASQAL_PULSER_ACCESS_TOKEN", cloud.token)
     connection = OVHConnection(endpoints=where(cloud)["endpoints"])

@@ -110,11 +110,15 @@ def test_a_workload_is_sent_read_and_cancelled(slow: Cloud) -> None:
     HTTPClient.get_device_specs_dict,
     HTTPClient.get_public_device_specs,
     HTTPClient.get_all_active_projects,
+    HTTPClient.project_id.fset,
     HTTPClient.unknown_endpoint_message,
 )
 def test_devices_projects_and_what_is_no_route(http: Any) -> None:
     assert http.get_device_specs_dict() == http.get_public_device_specs()
-    assert [project["name"] for project in http.get_all_active_projects()] == ["main", "second"]
+    projects = http.get_all_active_projects()
+    assert [project["name"] for project in projects] == ["main", "second"]
+    http.project_id = projects[1]["id"]
+    assert http.send_batch(draft())["project_id"] == projects[1]["id"]
     with pytest.raises(ValueError, match="Unknown endpoint: nowhere"):
         http._get_url("nowhere")  # noqa: SLF001 - no public method asks for a route that is not there
 
@@ -126,18 +130,21 @@ def test_bodies_may_be_sent_unpacked(cloud: Cloud, monkeypatch: pytest.MonkeyPat
 
 
 @runs(retry_http_error)
-def test_a_refusal_for_now_is_waited_out_as_long_as_it_says(http: Any, cloud: Cloud) -> None:
-    cloud.faults("GET /api/v1/batches: 429 retry-after=0 x2")
+def test_a_refusal_for_now_is_waited_out_as_long_as_it_says(http: Any, cloud: Cloud, waits: list[float]) -> None:
+    cloud.faults("GET /api/v1/batches: 429 retry-after=7 x2")
 
     assert http.get_batches(BatchFilters(), PaginationParams())["data"] == []
-    assert cloud.asked("GET /api/v1/batches") == 3
+    assert (cloud.asked("GET /api/v1/batches"), waits) == (3, [7, 7])
     assert retry_http_error(max_retries=0)(lambda: 1)() == 1
 
 
-@runs(OvhClient.project_id, OvhClient.unknown_endpoint_message, OvhClient.get_device_specs_dict)
+@runs(
+    OvhClient.project_id, OvhClient.project_id.fset, OvhClient.unknown_endpoint_message, OvhClient.get_device_specs_dict
+)
 def test_customers_of_ovh_have_no_project_and_few_routes(cloud: Cloud) -> None:
     client = OvhClient(username=cloud.username, password=cloud.token, **where(cloud))
 
+    client.project_id = cloud.project
     made = client.send_batch(draft())
     until(lambda: client.get_batch_status(made["id"])["status"] == "DONE")
 

@@ -114,7 +114,7 @@ def test_a_workload_fetches_its_result(client: Any) -> None:
     assert workload.result == {"workload_type": "qadence_circuit", "config": {"a": 1}}
 
 
-@runs(ExpiringTokenProvider.get_token)
+@runs(ExpiringTokenProvider.get_token, authentication.TokenProvider.__init__)
 def test_a_token_provider_of_ones_own_is_taken(cloud: Cloud) -> None:
     class Service(ExpiringTokenProvider):  # type: ignore[misc]  # a class that mypy cannot see
         def _query_token(self) -> Any:
@@ -130,6 +130,23 @@ def test_a_token_provider_of_ones_own_is_taken(cloud: Cloud) -> None:
     assert cloud.books()["tokens"] == 1
 
 
+@runs(
+    import_module("pasqal_cloud.sdk").SDK.__init__,
+    import_module("pasqal_cloud.client").Client.__init__,
+)
+def test_the_clients_are_there_under_their_old_names(cloud: Cloud) -> None:
+    """Each says what it is called now."""
+    login = {"username": cloud.username, "password": cloud.token, "project_id": cloud.project, **where(cloud)}
+
+    with pytest.warns(DeprecationWarning, match="Please use 'PasqalCloudClient' instead"):
+        sdk = import_module("pasqal_cloud.sdk").SDK(**login)
+    with pytest.warns(DeprecationWarning, match="Please use 'HTTPClient' instead"):
+        older = import_module("pasqal_cloud.client").Client(**login)
+
+    assert created(sdk).project_id == cloud.project
+    assert older.get_all_active_projects()[0]["id"] == cloud.project
+
+
 # --- what stays on this side ------------------------------------------------------------------------------------------
 
 
@@ -141,6 +158,21 @@ def test_configurations_come_back_as_they_were_sent(client: Any) -> None:
     assert batch.configuration == config
     with pytest.raises(InvalidConfiguration):
         device.EmuTNConfig(dt=-1.0).to_dict()
+
+
+@runs(Batch.ordered_jobs.fset, Batch.jobs.fset)
+def test_the_jobs_of_a_batch_are_replaced_on_this_side_alone(waiting: Any) -> None:
+    """But for the old name, which cannot be changed."""
+    batch = created(waiting)
+    (job,) = batch.ordered_jobs
+
+    batch.jobs = {}
+    kept = list(batch.ordered_jobs)
+    batch.ordered_jobs = []
+
+    assert (kept, batch.ordered_jobs) == ([job], [])
+    batch.refresh()
+    assert [each.id for each in waiting.get_batch(batch.id).ordered_jobs] == [job.id]
 
 
 @runs(create_jobs_to_api_payload)

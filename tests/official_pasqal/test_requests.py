@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import parse_qsl
 
 import pytest
 
-from tests.desk import PROJECT, Desk
 from tests.emulator_pasqal import PARAMETRIZED, Cloud
 from tests.official.recorder import Sent
-from tests.official_pasqal.conftest import connected
+from tests.official_pasqal.apart import ALWAYS, MARK, apart, changes, different_names, route, taken_apart
+from tests.official_pasqal.author import Author
+from tests.official_pasqal.conftest import DOWN, by_ovh, connected
 from tests.official_pasqal.recorder import between
 
 pytest.importorskip("pasqal_cloud", reason="the official client is not installed")
@@ -26,18 +24,10 @@ filters: Any = import_module("pasqal_cloud.utils.filters")
 device: Any = import_module("pasqal_cloud.device")
 backend: Any = import_module("pulser.backend")
 
-DOWN: Final = "FRESNEL_SA1"  # takes batches and never begins them
-OF_THE_CLOUD: Final = frozenset({"header host", "header authorization", "header content-length"})
-ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-MARK: Final = re.compile(r"qr[1x][a-z2-7]{26}")
-
-# Where the two differ in whatever is sent, and why.
-ALWAYS: Final[Mapping[str, str]] = {
-    "header user-agent": "each says who it is",
-    "header accept-encoding": "qrun counts an answer's bytes as they come, so none may be packed",
-    "header accept": "qrun takes JSON alone",
-    "header connection": "both keep it open; qrun leaves it unsaid, as is usual since HTTP/1.1",
-}
+CORE: Final = "/core-fast/api"
+CREATE: Final = f"POST {CORE}/v1/batches"
+WORK: Final = f"POST {CORE}/v1/workloads"
+COPIED: Final = frozenset({f"POST {CORE}/v1/batches/*/rebatch"})
 # Where they differ in some of the cases.
 NOW_AND_THEN: Final[Mapping[str, str]] = {
     "header content-encoding": "the client packs two requests; qrun sends what anybody can read on the wire",
@@ -53,42 +43,17 @@ def job(omega: float, runs: int = 20) -> dict[str, Any]:
 # --- the cases --------------------------------------------------------------------------------------------------------
 
 
-class Author(Desk):
-    """Somebody with a project of qrun and one account, who types commands."""
-
-    def __init__(self, folder: Path, account: Cloud) -> None:
-        super().__init__(folder)
-        self.secrets = {"PASQAL_PASSWORD": account.token}
-        self.write("rabi.json", PARAMETRIZED)
-        self.write("work.json", '{"depth": 3, "angles": [0.1, 0.25]}')
-        self.write(
-            "qrun.toml",
-            f'project = "{PROJECT}"\n[connections.there]\ntype = "pasqal"\nproject_id = "{account.project}"\n'
-            f'core_url = "{account.core}"\naccount_url = "{account.url}/account"\ntoken_url = "{account.token_url}"\n'
-            f'username = "{account.username}"\npassword = {{ env = "PASQAL_PASSWORD" }}\n',
-        )
-
-    def apply(self, *jobs: Mapping[str, Any], name: str = "exp", **common: Any) -> None:
-        """The manifest has these jobs now."""
-        named = {
-            f"j{place}": {"shots": each["runs"], "params": each["variables"]} if "runs" in each else each
-            for place, each in enumerate(jobs)
-        }
-        usual = {"provider": "there", "device": "EMU_FREE", "program": "rabi.json"}
-        self.write(f"{name}.yaml", json.dumps({"name": name, "defaults": {**usual, **common}, "jobs": named}))
-        self.type("apply", "--yes", f"{name}.yaml", "--no-wait")
-
-    def type(self, *words: str) -> None:
-        answer = self.run(*words, env=self.secrets)
-        assert answer.code == 0, answer.err
-
-
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """The same by both; `also` are the differences beyond those that are always there."""
+    """The same by both, with all requests that change something; `also` are the differences beyond those that are
+    always there.
+    """
 
+    routes: frozenset[str]
     client: Callable[[Any], object]
     author: Callable[[Author], object]
+    connect: Callable[[Cloud], Any] = connected
+    fault: str | None = None
     also: frozenset[str] = frozenset({"header content-encoding", "body tags"})
 
 
@@ -111,6 +76,7 @@ def tagged_by_client(client: Any) -> None:
 
 def tagged_by_author(author: Author) -> None:
     author.apply(job(0.25), tags=["a"])
+    author.type("sync", "--wait", "exp.yaml")  # what runs is waited for before its tags are looked at
     author.apply(job(0.25), tags=["a", "b"])
 
 
@@ -141,14 +107,26 @@ def worked_by_author(author: Author) -> None:
     author.apply({"kind": "workload", "device": "pyqtorch", "program": "work.json", "options": options})
 
 
+def stopped_by_client(client: Any) -> None:
+    client.cancel_workload(client.create_workload("qadence_circuit", "pyqtorch", {"depth": 3}).id)
+
+
+def stopped_by_author(author: Author) -> None:
+    author.write("work.json", '{"depth": 3}')
+    worked_by_author(author)
+    author.type("cancel", "-m", "exp.yaml", "exp.j0")
+
+
 CONFIG: Final[str] = backend.EmulationConfig(observables=[backend.BitStrings(num_shots=20)]).to_abstract_repr()
 USUAL: Final = {"strict_validation": False, "result_types": None}
 CASES: Final[Mapping[str, Case]] = {
     "a closed batch": Case(
+        routes=frozenset({CREATE}),
         client=lambda client: client.create_batch(PARAMETRIZED, [job(0.25), job(0.5, 30)], device_type="EMU_FREE"),
         author=lambda author: author.apply(job(0.25), job(0.5, 30)),
     ),
     "a batch with tags and a configuration": Case(
+        routes=frozenset({CREATE}),
         client=lambda client: client.create_batch(
             PARAMETRIZED,
             [job(0.25)],
@@ -162,15 +140,48 @@ CASES: Final[Mapping[str, Case]] = {
         also=frozenset({"header content-encoding", "body tags", "body configuration"}),
     ),
     "a batch with a backend configuration": Case(
+        routes=frozenset({CREATE}),
         client=lambda client: client.create_batch(
             PARAMETRIZED, [job(0.25)], device_type="EMU_FREE", backend_configuration=CONFIG
         ),
         author=lambda author: author.apply(job(0.25), options={"backend_configuration": json.loads(CONFIG)}),
     ),
-    "an open batch that grows and is closed": Case(client=grown_by_client, author=grown_by_author),
-    "tags that are changed": Case(client=tagged_by_client, author=tagged_by_author),
-    "cancels of one job, of several and of a batch": Case(client=cancelled_by_client, author=cancelled_by_author),
-    "a workload": Case(client=worked_by_client, author=worked_by_author, also=frozenset()),
+    "an open batch that grows and is closed": Case(
+        routes=frozenset({CREATE, f"POST {CORE}/v2/batches/*/jobs", f"PATCH {CORE}/v2/batches/*/complete"}),
+        client=grown_by_client,
+        author=grown_by_author,
+    ),
+    "tags that are changed": Case(
+        routes=frozenset({CREATE, f"PATCH {CORE}/v1/batches/*/tags"}),
+        client=tagged_by_client,
+        author=tagged_by_author,
+    ),
+    "cancels of one job, of several and of a batch": Case(
+        routes=frozenset(
+            {
+                CREATE,
+                f"PATCH {CORE}/v2/jobs/*/cancel",
+                f"PATCH {CORE}/v2/batches/*/cancel/jobs",
+                f"PATCH {CORE}/v1/batches/cancel",
+            }
+        ),
+        client=cancelled_by_client,
+        author=cancelled_by_author,
+    ),
+    "a workload": Case(routes=frozenset({WORK}), client=worked_by_client, author=worked_by_author, also=frozenset()),
+    "a workload that is cancelled": Case(
+        routes=frozenset({WORK, f"PUT {CORE}/v1/workloads/*/cancel"}),
+        client=stopped_by_client,
+        author=stopped_by_author,
+        also=frozenset(),
+        fault="POST /api/v1/workloads: stuck",
+    ),
+    "a batch by way of OVH": Case(
+        routes=frozenset({f"POST {CORE}/v1/third-party-access/ovh/batches"}),
+        client=lambda client: client.create_batch(PARAMETRIZED, [job(0.25)], device_type="EMU_FREE"),
+        author=lambda author: author.apply(job(0.25), provider="by-ovh"),
+        connect=by_ovh,
+    ),
 }
 
 
@@ -183,15 +194,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("name", CASES)
 def test_qrun_sends_what_the_official_client_sends(name: str, cloud: Cloud, folder: Path) -> None:
     case = CASES[name]
+    if case.fault is not None:
+        cloud.faults(case.fault)
 
     with between(cloud) as (seen, sent):
-        case.client(connected(seen))
+        case.client(case.connect(seen))
         theirs = changes(sent)
     with between(cloud) as (seen, sent):
         case.author(Author(folder, seen))
         ours = changes(sent)
 
     assert [route(each, cloud) for each in ours] == [route(each, cloud) for each in theirs]
+    assert {route(each, cloud) for each in theirs} == case.routes
     different = apart(theirs, ours, cloud)
     assert set(different) == ALWAYS.keys() | case.also
     assert case.also <= NOW_AND_THEN.keys()
@@ -218,7 +232,7 @@ def test_jobs_are_copied_by_the_request_that_the_client_sends(cloud: Cloud, fold
         ours = changes(sent)
 
     assert imported.code == 3  # its jobs have failed
-    assert [route(each, cloud) for each in ours] == [route(each, cloud) for each in theirs]
+    assert [{route(each, cloud)} for each in (*theirs, *ours)] == [COPIED, COPIED]
     assert sorted(ours[0].query["id"]) == sorted(theirs[0].query["id"]) == sorted(ids)
     assert set(apart(theirs, ours, cloud)) == ALWAYS.keys()
 
@@ -238,78 +252,3 @@ def test_a_token_is_asked_for_as_the_client_asks(cloud: Cloud, folder: Path) -> 
     assert form == {f"form {name}" for name in ("client_id", "grant_type", "realm", "audience", "username", "password")}
     assert {name: ours[name] for name in form} == {name: theirs[name] for name in form}
     assert different_names(theirs, ours) <= ALWAYS.keys()
-
-
-def test_every_question_of_qrun_is_one_that_the_client_asks_too(cloud: Cloud, folder: Path) -> None:
-    """Beside them stands what only the reference tells: the state of a device."""
-    known = {
-        "GET /core-fast/api/v1/batches": {"tag", "project_id", "limit", "offset"},
-        "GET /core-fast/api/v1/batches/*/status": set(),
-        "GET /core-fast/api/v2/batches/*": set(),
-        "GET /core-fast/api/v2/jobs": {"batch_id", "order_by", "order_by_direction", "limit", "offset"},
-        "GET /core-fast/api/v1/jobs/*/results_link": set(),
-        "GET /core-fast/api/v1/devices/specs": set(),
-        "POST /oauth/token": set(),
-        "POST /core-fast/api/v1/batches": set(),
-    }
-
-    with between(cloud) as (seen, sent):
-        Author(folder, seen).apply(job(0.25), job(0.5))
-        Author(folder, seen).type("sync", "--wait", "exp.yaml")
-
-    for each in sent:
-        assert set(each.query) <= known[route(each, cloud)], each
-    assert all(("authorization" in each.headers) is (each.path != "/oauth/token") for each in sent)
-    assert all(each.headers["user-agent"].startswith("qrun/") for each in sent)
-
-
-# --- requests, taken apart --------------------------------------------------------------------------------------------
-
-
-def changes(sent: Sequence[Sent]) -> list[Sent]:
-    """What is more than a question."""
-    return [each for each in sent if each.method != "GET" and each.path != "/oauth/token"]
-
-
-def route(sent: Sent, account: Cloud) -> str:
-    return f"{sent.method} {unnamed(sent.path, account)}"
-
-
-def unnamed(text: str, account: Cloud) -> str:
-    """Without the ids that the cloud gives out; the project is no such id."""
-    return ID.sub(lambda found: "PROJECT" if found[0] == account.project else "*", text)
-
-
-def apart(theirs: Sequence[Sent], ours: Sequence[Sent], account: Cloud) -> dict[str, list[tuple[Any, Any]]]:
-    """By the name of a field what each sends, where they differ."""
-    found: dict[str, list[tuple[Any, Any]]] = {}
-    for pair in zip(theirs, ours, strict=True):
-        one, two = (taken_apart(each, account) for each in pair)
-        for name in different_names(one, two):
-            found.setdefault(name, []).append((one.get(name), two.get(name)))
-    return found
-
-
-def different_names(one: Mapping[str, Any], two: Mapping[str, Any]) -> set[str]:
-    return {name for name in {*one, *two} - OF_THE_CLOUD if one.get(name) != two.get(name)}
-
-
-def taken_apart(sent: Sent, account: Cloud) -> dict[str, Any]:
-    found: dict[str, Any] = {"query": unnamed(json.dumps(sent.query), account)}
-    found |= {f"header {name}": value for name, value in sent.headers.items()}
-    if sent.headers.get("content-type") == "application/x-www-form-urlencoded":
-        return found | {f"form {name}": value for name, value in parse_qsl(sent.body.decode())}
-    if not sent.body:
-        return found
-    data = gzip.decompress(sent.body) if sent.headers.get("content-encoding") == "gzip" else sent.body
-    told = json.loads(data)
-    if sent.path.endswith("/tags"):
-        told = {"tags": told}
-    members = told.items() if isinstance(told, dict) else [("", told)]
-    return found | {f"body {name}".strip(): _plain(name, value, account) for name, value in members}
-
-
-def _plain(name: str, value: Any, account: Cloud) -> Any:
-    """One is JSON in a text, whose layout is nobody's concern."""
-    plain = json.loads(value) if name == "backend_configuration" else value
-    return json.loads(unnamed(json.dumps(plain), account))

@@ -18,6 +18,8 @@ pytest.importorskip("pasqal_cloud", reason="the official client is not installed
 
 NOT_RUN: Final = {
     "pasqal_cloud.authentication:TokenProvider.get_token": "abstract: its subclasses answer",
+    "pasqal_cloud.authentication:Auth0TokenProvider.__init__": "logs in by https alone, which the stand-in lacks",
+    "pasqal_cloud.authentication:InsecureAuth0TokenProvider.__init__": "the same",
 }
 
 
@@ -28,7 +30,7 @@ def test_every_public_method_is_called_by_a_test() -> None:
     missing = {name for name, code in surface.items() if code not in named}
 
     assert missing == set(NOT_RUN)
-    assert len(surface) > 100
+    assert len(surface) > 120
 
 
 def test_the_client_is_the_version_that_the_contract_describes() -> None:

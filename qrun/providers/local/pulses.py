@@ -15,7 +15,7 @@ from typing import Any, Final
 import pulser
 import pulser_simulation
 from pulser.backend.default_observables import BitStrings
-from pulser.json.exceptions import AbstractReprError, DeserializeDeviceError
+from pulser.exceptions.serialization import AbstractReprError, DeserializeDeviceError
 from pulser_simulation import QutipBackendV2, QutipConfig
 
 from qrun.providers.local.normal import sampled
