@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from qrun.cli.adoption import conclude, standing, take_in
@@ -32,13 +33,32 @@ if TYPE_CHECKING:
     from qrun.job import Job
     from qrun.render.jobs import Standing
     from qrun.settings import Settings
+    from qrun.store.view import View
 
 TOGETHER: Final = 100  # jobs that one request names
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Which:
+    """Of the jobs that are named those that all of these let through; `words` are the provider's own."""
+
+    words: tuple[str, ...] = ()
+    least: int | None = None  # shots
+    most: int | None = None
+
+    @property
+    def all(self) -> bool:
+        return not self.words and self.least is None and self.most is None
+
+    def lets(self, word: str | None, shots: int) -> bool:
+        enough = self.least is None or shots >= self.least
+        return enough and (self.most is None or shots <= self.most) and (not self.words or word in self.words)
 
 
 def rebatch(
     settings: Settings,
     patterns: Sequence[str] | None,
+    which: Which,
     orders: Callable[[Mapping[str, frozenset[str]]], Orders],
 ) -> int:
     """Run these imported jobs once more, or without patterns all that failed or were lost; `orders` are those for some
@@ -46,16 +66,15 @@ def rebatch(
     """
     experiments = [experiment for experiment in imported(settings, ()) if not experiment.path]
     reading = Reading(settings=settings, experiments=experiments, files=())
-    known = {
-        (experiment.name, record.key): record
-        for experiment in reading.experiments
-        for record in view(settings, experiment).records
-    }
+    seen = {experiment.name: view(settings, experiment) for experiment in reading.experiments}
+    known = {(name, record.key): record for name, shelf in seen.items() for record in shelf.records}
     chosen = select(patterns, known) if patterns is not None else _failed(known)
+    if not which.all:
+        chosen = [name for name in chosen if _let(which, seen[name[0]], known[name])]
     meant = orders(_only(chosen))
     if not chosen:
         if meant.output == "table":
-            say("nothing to do: no imported job failed")
+            say(f"nothing to do: no imported job {'failed' if which.all else 'is like that'}")
         return conclude([], reading, [], meant.output)
     with ExitStack() as stack:
         works = prepared(stack, reading, meant)
@@ -78,6 +97,13 @@ def rebatch(
 
 def _failed(known: Mapping[Name, Record]) -> list[Name]:
     return [name for name, record in known.items() if record.phase in (Phase.FAILED, Phase.LOST)]
+
+
+def _let(which: Which, shelf: View, record: Record) -> bool:
+    """The lock keeps no words of the provider; the record file does."""
+    page = shelf.page(record.key, record.digest)
+    last = (record if page is None else page.record).last
+    return which.lets(last.word if last is not None else None, shelf.job(record.key, record.digest).get("shots") or 0)
 
 
 def _only(chosen: Sequence[Name]) -> dict[str, frozenset[str]]:

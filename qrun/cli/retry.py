@@ -32,6 +32,9 @@ AGAIN = frozenset({Phase.FAILED, Phase.LOST, Phase.CANCELLED})
 @click.argument("jobs", nargs=-1, metavar="[JOB]...")
 @click.option("--failed", is_flag=True, help="all jobs that failed or were lost")
 @click.option("--rebatch", is_flag=True, help="imported jobs of a batch: the provider runs them once more in a new one")
+@click.option("--status", "words", multiple=True, metavar="WORD", help="with --rebatch: in the provider's own words")
+@click.option("--min-shots", callback=positive, metavar="N", help="with --rebatch: those with at least so many")
+@click.option("--max-shots", callback=positive, metavar="N", help="with --rebatch: those with at most so many")
 @manifest_option
 @click.option("--no-wait", is_flag=True, help="submit, look once, and leave; local jobs run to their end")
 @click.option(
@@ -45,6 +48,9 @@ def command(
     jobs: Sequence[str],
     failed: bool,
     rebatch: bool,
+    words: Sequence[str],
+    min_shots: int | None,
+    max_shots: int | None,
     manifests: Sequence[str],
     var: Sequence[str],
     var_json: Sequence[str],
@@ -56,8 +62,11 @@ def command(
         if jobs:
             raise UsageError("jobs are named beside --failed", hint="use one of both")
         raise UsageError("no job is named", hint="name some, or use --failed")
+    filters = {"--status": words, "--min-shots": min_shots, "--max-shots": max_shots}
     if rebatch:
-        return _rebatch(None if failed else jobs, manifests, given)
+        return _rebatch(None if failed else jobs, filters, manifests, given)
+    if asked := [name for name, value in filters.items() if value]:
+        raise UsageError(f"{asked[0]} is about imported jobs", hint="add --rebatch, or name the jobs")
     reading = read(manifests, given_values(var, var_json, var_files))
     chosen = _failed(reading) if failed else _named(reading, jobs)
     only: dict[str, frozenset[str]] = {}
@@ -79,8 +88,10 @@ def _orders(given: Mapping[str, Any]) -> Orders:
     )
 
 
-def _rebatch(jobs: Sequence[str] | None, manifests: Sequence[str], given: Mapping[str, Any]) -> int:
-    from qrun.cli.rebatch import rebatch
+def _rebatch(
+    jobs: Sequence[str] | None, filters: Mapping[str, Any], manifests: Sequence[str], given: Mapping[str, Any]
+) -> int:
+    from qrun.cli.rebatch import Which, rebatch
 
     if manifests:
         raise UsageError("a manifest is given beside --rebatch, which is about imported jobs", hint="leave one out")
@@ -88,7 +99,8 @@ def _rebatch(jobs: Sequence[str] | None, manifests: Sequence[str], given: Mappin
         raise UsageError("--rebatch tells its end alone, and no events", hint="use -o json")
     orders = _orders(given)
     looking = replace(orders, policy=replace(orders.policy, submit=False))
-    return rebatch(project(), jobs, looking.only_for)
+    words, least, most = filters.values()
+    return rebatch(project(), jobs, Which(words=tuple(words), least=least, most=most), looking.only_for)
 
 
 def _records(reading: Reading) -> dict[Name, tuple[Job, Record | None]]:
