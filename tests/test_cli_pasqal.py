@@ -782,3 +782,112 @@ def test_by_way_of_ovh_nothing_is_copied(lab: Lab, account: Cloud) -> None:
 
     assert (answer.code, len(batches(account))) == (1, 1)
     assert "access by way of OVH offers no batches made from others" in answer.err
+
+
+# --- a project that holds imports alone, and ids to copy --------------------------------------------------------------
+
+
+def test_a_sync_without_any_manifest_brings_home_what_was_taken_in(lab: Lab, account: Cloud) -> None:
+    batch = made(account, 0.25, 0.5, device_type=DOWN)
+    lab.type("import", "person", batch)
+
+    waiting = lab.type("sync")
+    account.get("PATCH", f"/api/v2/batches/{batch}/cancel")
+    ended = lab.type("sync")
+    before, phases = lab.tree(), lab.phases()
+    again = lab.type("sync")
+
+    assert (waiting.code, waiting.out) == (0, "import-person: 2 live; results in results/import-person\n")
+    assert (ended.code, list(phases.values())) == (0, ["cancelled", "cancelled"])
+    assert "cancelled  import-person." in ended.err
+    assert (again.code, again.out.startswith("nothing to do")) == (0, True)
+    assert lab.tree() == before
+
+
+def test_a_sync_looks_at_those_imported_jobs_alone_that_are_named(lab: Lab, account: Cloud) -> None:
+    batch = made(account, 0.25, 0.5, device_type=DOWN)
+    lab.type("import", "person", batch)
+    account.get("PATCH", f"/api/v2/batches/{batch}/cancel")
+    first, second = (handle.split("/")[1] for handle in handles(account, batch))
+
+    answer = lab.type("sync", "--only", f"import-person.{first}")
+
+    assert answer.code == 0, answer.err
+    assert lab.phases() == {first: "cancelled", second: "live"}
+
+
+def test_a_sync_where_there_is_nothing_at_all_says_what_is_missing(lab: Lab) -> None:
+    answer = lab.type("sync")
+
+    words = 'no manifest is named and none is in reach; name one, or make one with "qrun init"\n'
+    assert (answer.code, answer.err) == (64, words)
+
+
+def test_the_ids_of_a_list_stand_in_one_column_and_whole(lab: Lab, account: Cloud) -> None:
+    batch = made(account, 0.25, 0.5)
+
+    header, *lines = lab.type("status", "--remote", "person").out.splitlines()
+
+    assert {line.split()[0] for line in lines} == set(handles(account, batch))
+    assert {line.index("DONE") for line in lines} == {header.index("STATUS")}
+
+
+def test_what_stays_open_is_told_when_another_batch_is_closed(lab: Lab, account: Cloud) -> None:
+    for name in ("one", "two"):
+        lab.manifest(name, {"a": {"params": {"omega": 0.25}}}, submit={"open": True})
+        lab.type("apply", f"specs/{name}.yaml", "--yes")
+    first, second = (batch["id"] for batch in batches(account))
+    account.get("POST", f"/api/v2/batches/{first}/jobs", [{"runs": 20, "variables": {"omega": 0.5}}])
+
+    answer = lab.type("close", "one.a")
+    rest = lab.type("status")
+
+    assert (answer.code, answer.out) == (0, f"closed {first} on person (1 job)\n")
+    assert rest.err == f"batch {second} on person is open (1 job): qrun close two.a\n"
+
+
+def test_the_times_of_a_job_are_shown_in_their_order(lab: Lab) -> None:
+    lab.jobs(one=0.25)
+    lab.type("apply", "--yes")
+
+    shown = [line.split()[0] for line in lab.type("show", "exp.one").out.splitlines() if line.strip()]
+
+    assert [word for word in shown if word in ("sent", "created", "started", "ended")] == [
+        "sent",
+        "created",
+        "started",
+        "ended",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("filters", "meant"),
+    [
+        (("--status", "ERROR"), [0, 1, 2]),
+        (("--status", "CANCELED"), []),
+        (("--status", "CANCELED", "--status", "ERROR", "--min-shots", "20"), [1, 2]),
+        (("--max-shots", "20"), [0, 1]),
+        (("--min-shots", "15", "--max-shots", "25"), [1]),
+    ],
+)
+def test_of_the_imported_jobs_those_run_once_more_that_the_filters_let_through(
+    lab: Lab, account: Cloud, filters: tuple[str, ...], meant: list[int]
+) -> None:
+    account.faults("POST /api/v1/batches: fail=broken x1")
+    batch = account.create(jobs=[{"runs": runs, "variables": {"omega": 0.25}} for runs in (10, 20, 30)])["id"]
+    account.settled(batch)
+    lab.type("import", "person", batch)
+    failed = handles(account, batch)
+
+    answer = lab.type("retry", "--rebatch", "--failed", "--yes", *filters)
+
+    assert answer.code == 0, answer.err
+    copied = [job["parent_id"] for other in batches(account) if other["parent_id"] for job in other["jobs"]]
+    assert copied == [failed[place].split("/")[1] for place in meant]
+    assert meant or answer.out == "nothing to do: no imported job is like that\n"
+
+
+def test_filters_of_imported_jobs_are_for_these_alone(lab: Lab) -> None:
+    answer = lab.type("retry", "--failed", "--min-shots", "2")
+
+    assert (answer.code, answer.err) == (64, "--min-shots is about imported jobs; add --rebatch, or name the jobs\n")

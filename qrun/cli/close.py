@@ -16,7 +16,7 @@ import click
 from qrun.apply.joining import SHUT
 from qrun.cli.adoption import standing
 from qrun.cli.exits import ERROR, OK
-from qrun.cli.opened import Opened, counted, opened
+from qrun.cli.opened import Opened, counted, opened, tell_open
 from qrun.cli.options import given_values, manifest_option, output
 from qrun.cli.out import say, say_json, tell_problems
 from qrun.cli.project import kept, stored, view
@@ -76,14 +76,16 @@ def command(
         closed, errors = asyncio.run(_close(meant, reading))
         for error in errors:
             tell_problems(error)
+        left = [opened(work.name, work.store.records) for work in works]
         if output == "json":
             experiments = [work.proposal.experiment for work in works]
-            left = [opened(work.name, work.store.records) for work in works]
             say_json(document(experiments, [_standings(work, meant) for work in works], left, errors))
         elif closed:
             say("\n".join(f"closed {batch} {counted(batch)}" for _, batch in closed))
         elif not errors:
             say("nothing to close: no batch is open")
+        if output == "table" and not errors:
+            tell_open([batch for batches in left for batch in batches])
     return ERROR if errors else OK
 
 

@@ -50,7 +50,7 @@ def command(
 
         refuse_beside_remote({"a manifest": manifests, "--only": only, "--exit-code": with_code})
         return show_account(account, output)
-    seen, values = _look(manifests), given_values(var, var_json, var_files)
+    seen, values = in_reach(manifests), given_values(var, var_json, var_files)
     quick = not only and output == "table" and not some_imported(seen.settings.root)
     if quick and (done := glance.recall(seen, values, details=True)) is not None:
         _tell(done["rows"], done["counts"])
@@ -58,8 +58,8 @@ def command(
     return _status(seen, values, only, with_code, output)
 
 
-def _look(arguments: Sequence[str]) -> Look:
-    """What was imported can be shown where no manifest is in reach."""
+def in_reach(arguments: Sequence[str]) -> Look:
+    """The manifests; none, where none is in reach and something was imported that can be looked at without one."""
     try:
         return look(arguments)
     except UsageError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,9 +10,10 @@ import click
 
 from qrun.cli.imported import imported
 from qrun.cli.options import duration, given_values, manifests, output
-from qrun.cli.reading import read
+from qrun.cli.reading import read_all
 from qrun.cli.running import Orders, carry_out, typed
 from qrun.cli.selection import keys
+from qrun.cli.status import in_reach
 from qrun.plan import Policy
 
 if TYPE_CHECKING:
@@ -37,19 +38,21 @@ def command(
     output: str,
 ) -> int:
     """Look at the jobs that were sent and fetch the results that are ready."""
-    reading = read(manifests, given_values(var, var_json, var_files))
-    if not manifests and not only:
-        reading = replace(reading, experiments=[*reading.experiments, *_imported(reading)])
+    seen, values = in_reach(manifests), given_values(var, var_json, var_files)
+    reading = read_all(seen, values)
+    others = _imported(reading) if not manifests else []
+    chosen = keys(only, [*reading.experiments, *others])
+    unsent = [replace(experiment, jobs=()) for experiment in others]
+    reading = replace(reading, experiments=[*reading.experiments, *unsent])
     orders = Orders(
         command=typed(),
         output=output,
         policy=Policy(submit=False, wait=wait or timeout is not None),
         timeout=timeout,
     )
-    return carry_out(reading, orders.only_for(keys(only, reading.experiments)))
+    return carry_out(reading, orders.only_for(chosen))
 
 
-def _imported(reading: Reading) -> Iterator[Experiment]:
+def _imported(reading: Reading) -> list[Experiment]:
     """What `import` took in, that may still run; its jobs are nobody's to send."""
-    found = imported(reading.settings, {experiment.name for experiment in reading.experiments})
-    return (replace(experiment, jobs=()) for experiment in found)
+    return imported(reading.settings, {experiment.name for experiment in reading.experiments})

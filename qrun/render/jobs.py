@@ -74,8 +74,12 @@ def _place(record: Record | None) -> str:
 
 
 def counts(standings: Iterable[Standing]) -> dict[str, int]:
-    """How many wanted jobs are in each phase, those that are held apart, in the order of a job's life."""
-    found = Counter("held" if s.held is not None else str(s.phase) for s in standings if s.job is not None)
+    """How many wanted jobs are in each phase, those that are held apart, in the order of a job's life; all jobs where
+    none is wanted, as of what was imported.
+    """
+    every = list(standings)
+    counted = [s for s in every if s.job is not None] or every
+    found = Counter("held" if s.held is not None else str(s.phase) for s in counted)
     order = [*(str(phase) for phase in Phase), "held"]
     return {word: found[word] for word in order if found[word]}
 

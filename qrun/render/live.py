@@ -81,12 +81,13 @@ def draw(stream: TextIO, header: Sequence[str], body: Sequence[Sequence[str]]) -
 
     kept = [i for i in range(len(header)) if i == 0 or any(row[i] for row in body)]
     console = Console(file=stream, highlight=False, markup=False, emoji=False)
-    least = [min(FOLDED, max(len(row[i]) for row in (header, *body))) for i in kept]
+    widest = [max(len(row[i]) for row in (header, *body)) for i in kept]
+    least = [width if header[i] in WHOLE else min(FOLDED, width) for i, width in zip(kept, widest, strict=True)]
     if console.is_dumb_terminal or sum(least) + 2 * len(least) > console.width:
         return False
     grid = Table(box=None, pad_edge=False, header_style="" if console.no_color else "bold")
     for i, width in zip(kept, least, strict=True):
-        grid.add_column(header[i], overflow="fold", min_width=width)
+        grid.add_column(header[i], overflow="fold", min_width=width, no_wrap=header[i] in WHOLE)
     for row in body:
         grid.add_row(*[Text(row[i], style=STYLES.get(row[i].partition(" ")[0], "")) for i in kept])
     console.print(grid)
@@ -94,6 +95,7 @@ def draw(stream: TextIO, header: Sequence[str], body: Sequence[Sequence[str]]) -
 
 
 FOLDED = 12  # characters that a column has at least before it is folded
+WHOLE = frozenset({"HANDLE"})  # never folded: people copy it
 
 
 STYLES = {

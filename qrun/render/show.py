@@ -13,6 +13,7 @@ from qrun.render.safe import safe, shown
 from qrun.render.words import columns, count, size
 
 MOST: Final = 12  # lines of provider facts, and of values in lists
+TIMES: Final = ("created", "submitted", "ready", "started", "running", "ended")
 CUT: Final = 400  # characters of a result that is no counts and no value
 
 
@@ -44,12 +45,17 @@ def _rows(record: Record, job: Mapping[str, Any], facts: Mapping[str, Any], fold
         yield "attempt", str(last.n) if last.n > 1 else ""
         yield "handle", safe(last.handle or "")
         yield "sent", safe(last.sent or "")
-    for label, value in list(facts.items())[:MOST]:
+    for label, value in sorted(facts.items(), key=_in_time)[:MOST]:
         yield safe(label), _device(value) if label == "device" else _inline(value)
     yield "formerly", safe(", ".join(record.formerly))
     yield "digest", record.digest
     yield "outputs", ", ".join(f"{safe(o.name)} ({size(o.size)})" for o in record.outputs or ())
     yield "kept in", safe(folder)
+
+
+def _in_time(fact: tuple[str, Any]) -> int:
+    """Times of a job's life in their order, then what else the provider said, as it comes."""
+    return TIMES.index(fact[0]) if fact[0] in TIMES else len(TIMES)
 
 
 def _device(value: Any) -> str:

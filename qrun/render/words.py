@@ -8,7 +8,7 @@ from typing import Final
 
 from qrun.render.safe import safe
 
-WIDEST: Final = 60  # a column does not grow beyond this for the sake of one long name
+WIDEST: Final = 80  # a column does not grow beyond this for the sake of one long name; a handle may be two UUIDs long
 
 
 def job_name(experiment: str, key: str) -> str:
