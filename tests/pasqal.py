@@ -162,7 +162,7 @@ class Cloud(httpx.AsyncBaseTransport):
             case "POST", ["batches"]:
                 return self._create(body)
             case "GET", ["batches"]:
-                return self._list(request, [self._shown(each) for each in self.batches.values()])
+                return self._list(request, [self.shown(each) for each in self.batches.values()])
             case "PATCH", ["batches", "cancel"]:
                 return self._cancel_batches(body)
             case "GET", ["jobs"]:
@@ -195,9 +195,9 @@ class Cloud(httpx.AsyncBaseTransport):
         match method, list(rest):
             case "GET", []:
                 ids = [job["id"] for job in self._members(batch)]
-                return good({**self._shown(batch), "sequence_builder": batch["sequence_builder"], "job_ids": ids})
+                return good({**self.shown(batch), "sequence_builder": batch["sequence_builder"], "job_ids": ids})
             case "GET", ["status"]:
-                shown = self._shown(batch)
+                shown = self.shown(batch)
                 return good({name: shown[name] for name in ("status", "jobs_count_per_status") if name in shown})
             case "POST", ["jobs"]:
                 if not batch["open"]:
@@ -303,7 +303,7 @@ class Cloud(httpx.AsyncBaseTransport):
     def _members(self, batch: Document) -> list[Document]:
         return [job for job in self.jobs.values() if job["batch_id"] == batch["id"]]
 
-    def _shown(self, batch: Document) -> Document:
+    def shown(self, batch: Document) -> Document:
         jobs = self._members(batch)
         words = [job["status"] for job in jobs]
         ended = all(word in ENDED for word in words)
@@ -313,7 +313,7 @@ class Cloud(httpx.AsyncBaseTransport):
         return {"status": usual, **told, "jobs_count": len(jobs), **counts}
 
     def _with_jobs(self, batch: Document) -> Document:
-        return {**self._shown(batch), "jobs": list(reversed(self._members(batch)))}
+        return {**self.shown(batch), "jobs": list(reversed(self._members(batch)))}
 
     def _rebatch(self, request: httpx.Request, batch: Document) -> httpx.Response:
         if batch["open"]:

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
-from qrun.errors import Missing, ProviderError, Rejected, Unexpected
+from qrun.errors import Denied, Missing, Rejected, Unexpected
 from qrun.providers.pasqal import wire
 from qrun.providers.pasqal.core import Document, named
 from qrun.providers.pasqal.looking import Look
@@ -68,12 +68,9 @@ async def _whole(look: Look, plans: Sequence[_Plan]) -> Answers:
     answers: dict[Handle, str | None] = {}
     for at in range(0, len(plans), BATCHES):
         part = plans[at : at + BATCHES]
-        told: Document = {}
-        try:
-            told = await look.core.change("PATCH", Route.CANCEL_BATCHES, json={"batch_ids": [p.batch for p in part]})
-            refused = told.get("errors")
-        except (Rejected, Missing, Unexpected) as error:
-            refused = {plan.batch: _said(error) for plan in part}
+        ids = {"batch_ids": [plan.batch for plan in part]}
+        told, refusal = await _change(look, "PATCH", Route.CANCEL_BATCHES, json=ids)
+        refused = {plan.batch: refusal for plan in part} if refusal else told.get("errors")
         for plan in part:
             reason = refused.get(plan.batch) if isinstance(refused, Mapping) else None
             if reason is not None or _runs_on(plan, told):
@@ -109,16 +106,15 @@ async def _cancelling(look: Look, batch: str) -> bool:
 async def _some(look: Look, plan: _Plan) -> Answers:
     ids = [handle.rpartition("/")[2] for handle in plan.live]
     refused: dict[str, Any] = {}
-    try:
-        if len(ids) == 1:
-            await look.core.change("PATCH", Route.CANCEL_JOB, ids[0])
-            return {plan.live[0]: None}
-        for part in named("id", ids):
-            told = await look.core.change("PATCH", Route.CANCEL_JOBS, plan.batch, query=part)
-            errors = told.get("errors")
-            refused |= errors if isinstance(errors, Mapping) else {}
-    except (Rejected, Missing, Unexpected) as error:
-        return await _seen(look, plan, _said(error))
+    if len(ids) == 1:
+        _, reason = await _change(look, "PATCH", Route.CANCEL_JOB, ids[0])
+        return await _seen(look, plan, reason) if reason else {plan.live[0]: None}
+    for part in named("id", ids):
+        told, reason = await _change(look, "PATCH", Route.CANCEL_JOBS, plan.batch, query=part)
+        if reason:
+            return await _seen(look, plan, reason)
+        errors = told.get("errors")
+        refused |= errors if isinstance(errors, Mapping) else {}
     if not refused:
         return dict.fromkeys(plan.live)
     seen = await _seen(look, plan, "")
@@ -128,15 +124,13 @@ async def _some(look: Look, plan: _Plan) -> Answers:
 async def _workload(look: Look, handle: Handle) -> Answers:
     try:
         word = wire.word(await look.core.one(Route.WORKLOAD, handle))
-        if not running(word):
-            return {handle: judged(word)}
-        try:
-            await look.core.change("PUT", Route.CANCEL_WORKLOAD, handle)
-        except (Rejected, Unexpected) as error:
-            word = wire.word(await look.core.one(Route.WORKLOAD, handle))
-            return {handle: judged(word, _said(error))}
     except Missing:
         return await _batch(look, handle)
+    if not running(word):
+        return {handle: judged(word)}
+    _, reason = await _change(look, "PUT", Route.CANCEL_WORKLOAD, handle)
+    if reason:
+        return {handle: judged(wire.word(await look.core.one(Route.WORKLOAD, handle)), reason)}
     return {handle: None}
 
 
@@ -145,11 +139,23 @@ async def _batch(look: Look, name: Handle) -> Answers:
     plan = await _plan(look, name, [wire.handle({**job, "batch_id": name}) for job in await look.jobs(name)])
     if not plan.live and not plan.ended:
         return {name: UNKNOWN}
-    opens = (await look.batch(name)).get("open") is True
+    opens = wire.stays_open(await look.batch(name))
     answers = {**plan.ended, **await _whole(look, [plan] if plan.live or opens else [])}
     reasons = dict.fromkeys(words for words in answers.values() if words is not None)
-    done = opens and not plan.live and (await look.batch(name)).get("open") is not True
+    done = opens and not plan.live and not wire.stays_open(await look.batch(name))
     return {name: None if done or (plan.live and None in answers.values()) else "; ".join(reasons) or None}
+
+
+async def _change(look: Look, method: str, route: Route, *names: str, **rest: Any) -> tuple[Document, str]:
+    """What is answered, and why it is refused: what has ended may be refused by any number, 403 among them."""
+    try:
+        return await look.core.change(method, route, *names, **rest), ""
+    except (Rejected, Missing, Unexpected) as error:
+        return {}, error.words or str(error)
+    except Denied as error:
+        if error.status != 403:
+            raise
+        return {}, str(error)
 
 
 async def _seen(look: Look, plan: _Plan, reason: str) -> Answers:
@@ -170,7 +176,3 @@ def judged(word: str | None, reason: str = "") -> str | None:
     if word in ("CANCELED", "CANCELING"):
         return None
     return reason if reason and running(word) else f'it is "{word}"'
-
-
-def _said(error: ProviderError) -> str:
-    return error.words or str(error)

@@ -28,6 +28,7 @@ class Core:
 
     def __init__(self, connection: Connection, access: Access, place: Place, transport: Any = None) -> None:
         self.name = connection.name
+        self.clock = access.clock
         self.ovh = connection.settings.get("variant") == "ovh"
         self.tokens = Tokens(connection, access, place, transport)
         self.http = Http(
@@ -45,15 +46,22 @@ class Core:
     # --- one request --------------------------------------------------------------------------------------------------
 
     async def read(self, route: Route, *names: str, query: Query = (), anonymous: bool = False) -> Document:
-        """The whole envelope. A page that somebody else put in its place, with 200 for a status, is soon gone."""
+        """The whole envelope."""
+        return (await self._read(route, *names, query=query, anonymous=anonymous))[1]
+
+    async def _read(
+        self, route: Route, *names: str, query: Query = (), anonymous: bool = False
+    ) -> tuple[Reply, Document]:
+        """A page that somebody else put in its place, with 200 for a status, is soon gone."""
         address = path(route, names, ovh=self.ovh) + tail(query)
-        for _ in range(AGAIN):
+        for left in reversed(range(AGAIN + 1)):
             try:
-                return envelope.opened(await self._ask(Call.READ, "GET", address, anonymous=anonymous))
+                reply = await self._ask(Call.READ, "GET", address, anonymous=anonymous)
+                return reply, envelope.opened(reply)
             except Unexpected as error:
-                if error.status is None or not 200 <= error.status < 300:
+                if not left or error.status is None or not 200 <= error.status < 300:
                     raise
-        return envelope.opened(await self._ask(Call.READ, "GET", address, anonymous=anonymous))
+        raise AssertionError("the last attempt returns or raises")
 
     async def one(self, route: Route, *names: str) -> Document:
         """An object."""
@@ -118,16 +126,16 @@ class Core:
             for page in listed:
                 fresh = [each for each in page.documents if wire.identity(each) not in known]
                 known.update(map(wire.identity, fresh))
-                if page.documents and not fresh:
+                if page.documents and not fresh and page.total is not None:
                     raise Unexpected(f'"{self.name}": the list at {route} does not advance', hint="run again later")
                 if fresh:
                     yield fresh
             ahead = min(AHEAD, ahead * 2)
-            offsets = following(listed[-1], step=listed[0].size, most=ahead)
+            offsets = following(listed, most=ahead) if fresh else []
 
     async def _page(self, route: Route, query: Sequence[tuple[str, str]], offset: int) -> envelope.Page:
-        told = await self.read(route, query=[*query, ("limit", str(SIZE)), ("offset", str(offset))])
-        return envelope.page(told, offset=offset, most=SIZE)
+        reply, told = await self._read(route, query=[*query, ("limit", str(SIZE)), ("offset", str(offset))])
+        return envelope.page(told, offset=offset, spans=reply.headers.get("content-range"))
 
     async def all(self, route: Route, query: Query = ()) -> list[Document]:
         return [each async for page in self.pages(route, query) for each in page]
@@ -137,11 +145,13 @@ class Core:
         await self.tokens.aclose()
 
 
-def following(last: envelope.Page, *, step: int, most: int) -> list[int]:
-    """Where the next pages begin; none where this was the last. What one page holds, the next ones will too."""
+def following(pages: Sequence[envelope.Page], *, most: int) -> list[int]:
+    """Where the next pages begin; none after the last. As far as one page reaches, the next ones will too."""
+    first, last = pages[0], pages[-1]
     if last.end is None or not last.documents:
         return []
-    return list(range(last.end, max(last.total, last.end + 1), max(step, 1))[:most])
+    step = (first.end or last.end) - first.begin
+    return list(range(last.end, max(last.total or 0, last.end + 1), max(step, 1))[:most])
 
 
 def tail(query: Query) -> str:

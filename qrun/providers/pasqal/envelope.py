@@ -16,18 +16,22 @@ from qrun.http import Reply, Words, parse
 
 Document = Mapping[str, Any]
 
+UNDONE: Final = {401: "Unauthorized", 429: "Too Many Requests"}  # as HTTP calls them
+DIGITS: Final = re.compile("[0-9]{1,15}")
+SPAN: Final = re.compile(r"/\s*([0-9]{1,15})\s*$")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Page:
-    """`end` is where the next page begins, None where there is none; `total` may change from page to page."""
+    """`end` is where the next page begins, None where there is none; `total` may change from page to page.
+
+    Where nobody tells a total, it is None, and only an empty page, or one that brings nothing new, ends the list.
+    """
 
     documents: Sequence[Document]
+    begin: int = 0
     end: int | None = None
-    total: int = 0
-
-    @property
-    def size(self) -> int:
-        return len(self.documents)
+    total: int | None = None
 
 
 def opened(reply: Reply) -> Document:
@@ -46,26 +50,38 @@ def held(envelope: Document, shape: type[Any], *, of: str) -> Any:
     return data
 
 
-def page(envelope: Document, *, offset: int, most: int) -> Page:
+def page(envelope: Document, *, offset: int, spans: str | None = None) -> Page:
+    """`spans` is the header Content-Range, which tells the total where the envelope does not."""
     documents = held(envelope, list, of="a list")
     if not all(isinstance(each, Mapping) for each in documents):
         raise Unexpected("a list holds something else than objects", hint="the service may be newer than this qrun")
     told = envelope.get("pagination")
-    end, total = (whole(told.get(name)) if isinstance(told, Mapping) else None for name in ("end", "total"))
-    if end is None or total is None:
-        full = len(documents) >= most
-        return Page(documents=documents, end=offset + len(documents) if full else None)
-    return Page(documents=documents, end=end if end < total else None, total=total)
+    end, total = (_number(told.get(name)) if isinstance(told, Mapping) else None for name in ("end", "total"))
+    if total is None and (found := SPAN.search(spans or "")):
+        total = int(found[1])
+    if end is None:
+        end = offset + len(documents)
+    last = not documents if total is None else end >= total
+    return Page(documents=documents, begin=offset, end=None if last else end, total=total)
+
+
+def _number(value: Any) -> int | None:
+    """Some services write numbers as text."""
+    return int(value) if isinstance(value, str) and DIGITS.fullmatch(value) else whole(value)
 
 
 def words(reply: Reply) -> Words | None:
-    """The service's own error; None for anything else, such as a page that a proxy made."""
+    """The service's own error; None for anything else, such as a page that a proxy made.
+
+    Two numbers count by themselves, since nothing was carried out: too many requests, whoever says so, and a refused
+    token, unless a page for people says it, which may have come from anywhere.
+    """
     try:
-        told = json.loads(reply.content)
+        told = json.loads(reply.content or b"{}")
     except (ValueError, RecursionError):
-        return None
+        return Words(code=None, message=UNDONE[429]) if reply.status == 429 else None
     if not isinstance(told, dict) or told.get("status") not in ("fail", "error"):
-        return None
+        told = {"message": UNDONE.get(reply.status)}
     message = told.get("message")
     data = told.get("data")
     said = data.get("description") if isinstance(data, Mapping) else None
@@ -79,11 +95,13 @@ def _flaw(told: Any) -> str:
     if not isinstance(told, Mapping):
         return str(told)
     place = told.get("loc")
-    where = ".".join(str(part) for part in place if part != "body") if isinstance(place, list) else ""
-    return f"{where}: {told.get('msg')}" if where else str(told.get("msg"))
+    parts = [str(part) for part in place if part != "body"] if isinstance(place, list) else []
+    if parts and DIGITS.fullmatch(parts[0]):
+        parts.insert(0, "jobs")  # where the body is the list of jobs itself
+    return f"{'.'.join(parts)}: {told.get('msg')}" if parts else str(told.get("msg"))
 
 
-PLACE: Final = re.compile(r"(?:^|; )(?:jobs\.)?([0-9]{1,5})(?=[.:])")
+PLACE: Final = re.compile(r"(?:^|; )jobs\.([0-9]{1,5})(?=[.:])")
 
 
 def accused(text: str | None) -> frozenset[int]:

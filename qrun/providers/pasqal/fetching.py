@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from qrun.clock import Clock
-from qrun.errors import Missing
+from qrun.errors import Missing, Unexpected
 from qrun.provider import Sink
 from qrun.providers.pasqal import wire
 from qrun.providers.pasqal.core import NAMED, Document
@@ -18,6 +18,7 @@ from qrun.record import Handle, Phase
 
 DOCUMENT: Final = "job.json"
 RESULT: Final = "result.json"
+EXPIRED: Final = 403  # whoever says it, and however
 TOGETHER: Final = 32  # jobs that are fetched at the same time
 PATIENCE: Final = (1.0, 3.0)  # seconds to wait for the link of a job that has just ended
 
@@ -79,8 +80,8 @@ class Fetching:
             return None
         try:
             return await self.core.http.download(link)
-        except Missing as error:
-            if error.status in (404, 410):
+        except (Missing, Unexpected) as error:
+            if error.status in (404, 410) or (isinstance(error, Unexpected) and error.status != EXPIRED):
                 raise
         link = await self._link(handle, job)
         return None if link is None else await self.core.http.download(link)

@@ -52,7 +52,8 @@ async def _jobs(look: Look, filters: Filters) -> AsyncGenerator[Found, None]:
 async def _by_batch(look: Look, filters: Filters) -> AsyncGenerator[Sequence[Found], None]:
     device = [("device_type", filters.device)] if filters.device else []
     query = [*look.own(), *[("tag", tag) for tag in filters.tags[:1]], *device, *NEWEST]
-    async for page in look.core.pages(Route.BATCHES, query):
+    async for listed in look.core.pages(Route.BATCHES, query):
+        page = await look.tagged(listed) if filters.tags else listed
         for at in range(0, len(page), TOGETHER):
             batches = {wire.identity(each): each for each in page[at : at + TOGETHER]}
             for part in named("batch_id", list(batches)):

@@ -51,7 +51,8 @@ class Look:
         listed = [
             await self.core.all(Route.JOBS, [("batch_id", batch), *part, *ORDER]) for part in (named("id", ids) or [[]])
         ]
-        return wire.in_order([job for some in listed for job in some if job.get("batch_id", batch) == batch])
+        own = [job for some in listed for job in some if job.get("batch_id") in (None, batch)]
+        return [{**job, "batch_id": batch} for job in wire.in_order(own)]
 
     async def known(self, handle: Handle) -> tuple[Document, Document]:
         """A job and what was sent in its batch; raises Missing."""
@@ -62,7 +63,7 @@ class Look:
                 raise Missing(f'"{batch}" has no job "{job}"')
         else:
             found = await self.core.one(Route.JOB, job)
-        if found.get("batch_id", batch) != batch:
+        if found.get("batch_id") not in (None, batch):
             raise Missing(f'"{job}" is a job of another batch, "{found.get("batch_id")}"')
         return {**found, "batch_id": batch}, await self.sent(batch)
 
@@ -83,9 +84,15 @@ class Look:
     async def _marked(self, marks: Marks) -> Sequence[Found]:
         """Every job of the batches that carry exactly this tag; a batch made from another is not one that we sent."""
         text = marks.marker or marks.mark
-        listed = await self.core.all(Route.BATCHES, [("tag", text), *self.own()])
+        listed = await self.tagged(await self.core.all(Route.BATCHES, [("tag", text), *self.own()]))
         batches = [each for each in listed if text in wire.tags(each) and each.get("parent_id") is None]
         return await self._members(batches, marks.marker, payloads=marks.marker is not None or len(batches) <= OPENED)
+
+    async def tagged(self, batches: Sequence[Document]) -> Sequence[Document]:
+        """With their tags, which a list may leave out."""
+        bare = [wire.identity(each) for each in batches if not isinstance(each.get("tags"), list)]
+        told = dict(zip(bare, await asyncio.gather(*map(self.batch, bare)), strict=True))
+        return [{**each, **told.get(wire.identity(each), {})} for each in batches]
 
     async def _members(self, batches: Sequence[Document], marker: str | None, *, payloads: bool) -> Sequence[Found]:
         jobs = await self._jobs_of(batches)

@@ -165,17 +165,21 @@ class Pasqal:
             told = await self.looking.batch(container)
         except Missing:
             return False
-        return told.get("open") is True and wire.word(told) in wire.JOINABLE
+        return wire.stays_open(told) and wire.word(told) in wire.JOINABLE
 
     async def close(self, container: Handle) -> None:
         """What a batch that is closed already answers is not documented: then it is looked at."""
         try:
             await self.core.change("PATCH", Route.CLOSE, container)
-        except Missing:
-            return
-        except (Rejected, Unexpected):
-            if self.core.ovh or await self.opened(container):
+        except (Rejected, Missing, Unexpected, Denied) as error:
+            if self.core.ovh or error.status == 401 or await self._stays_open(container):
                 raise
+
+    async def _stays_open(self, container: Handle) -> bool:
+        try:
+            return wire.stays_open(await self.looking.batch(container))
+        except Missing:
+            return False
 
     async def relabel(self, container: Handle, labels: Labels) -> None:
         """Replaces all tags of a batch. A workload has none."""

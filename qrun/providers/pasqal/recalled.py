@@ -21,7 +21,7 @@ def fields(job: Document, batch: Document) -> dict[str, Any]:
     if batch.get("backend_configuration"):
         options["backend_configuration"] = _backend(batch["backend_configuration"])
     told = {
-        "device": _needed(batch, "device_type"),
+        "device": said(batch, "device_type") or _built_in(batch) or _needed(batch, "device_type"),
         "kind": PULSE,
         "shots": job.get("runs"),
         "params": job.get("variables"),
@@ -29,6 +29,15 @@ def fields(job: Document, batch: Document) -> dict[str, Any]:
         "tags": list(unmarked(batch)),
     }
     return {name: value for name, value in told.items() if value not in (None, {}, [])}
+
+
+def _built_in(batch: Document) -> str:
+    """A batch that names no device type runs on the device that its sequence was made for."""
+    try:
+        device = parse(said(batch, "sequence_builder").encode()).get("device")
+    except (ValueError, RecursionError, AttributeError):
+        return ""
+    return device if isinstance(device, str) else said(device, "name")
 
 
 def _backend(told: Any) -> Any:

@@ -41,7 +41,7 @@ def _counts(result: Mapping[str, Any]) -> dict[str, int] | None:
     if not isinstance(told, Mapping) or not all(map(_whole, told.values())):
         raise Unexpected("the counts are not numbers by outcome")
     _check_keys(told)
-    return dict(sorted(told.items()))
+    return {key: int(count) for key, count in sorted(told.items())}
 
 
 def _tallied(raw: Any) -> dict[str, int] | None:
@@ -115,4 +115,6 @@ def _kind(value: Any) -> str:
 
 
 def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    """A count may be written as 5.0."""
+    number = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    return number and not isinstance(value, bool) and value >= 0

@@ -213,11 +213,21 @@ def fingerprint(batch: Mapping[str, Any], job: Mapping[str, Any]) -> str | None:
                 "configuration": _unusual(batch.get("configuration")),
                 "backend": backend if not isinstance(backend, str) else spelled(backend),
                 "runs": job.get("runs"),
-                "variables": job.get("variables") or {},
+                "variables": plain(job.get("variables")),
             }
         )
     except (ValueError, TypeError, RecursionError):
         return None
+
+
+def plain(variables: Any) -> Any:
+    """A variable of one value may come back as a list of it."""
+    if not isinstance(variables, Mapping):
+        return variables or {}
+    return {
+        name: value[0] if isinstance(value, (list, tuple)) and len(value) == 1 else value
+        for name, value in variables.items()
+    }
 
 
 def workload_fingerprint(workload: Mapping[str, Any]) -> str | None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from qrun.canonical import canonical
 from qrun.errors import Missing, ProviderError, Rejected, Unavailable, Unexpected
@@ -21,6 +22,8 @@ from qrun.providers.pasqal.core import Core, Document, Query
 from qrun.providers.pasqal.looking import Look
 from qrun.providers.pasqal.places import Route, lacking
 from qrun.record import Handle
+
+PATIENCE: Final = (0.5, 1.0, 2.0, 4.0)  # seconds to wait for a list to show what was made
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,26 +68,30 @@ async def _create(core: Core, look: Look, body: Body, jobs: Sequence[Job], pen: 
     tags = sending.tags([pen.marker, pen.mark], jobs)
     reply = await core.send(Route.BATCHES, json={**body.content, "tags": tags})
     batch = _data(reply)
-    made = await _jobs(reply, look, batch)
-    return _paired(reply, wire.identity(batch), jobs, made)
+    made = await _jobs(reply, look, batch, least=len(jobs))
+    return await _paired(reply, look, wire.identity(batch), jobs, made)
 
 
 async def _join(core: Core, look: Look, batch: Handle, jobs: Sequence[Job], pen: Sending) -> Sequence[Handle]:
     """The jobs that are there are counted and the number is noted: what lies beyond it afterwards is ours."""
     try:
-        count = await _count(look, batch)
+        count, known = await _count(look, batch)
     except (Missing, Unexpected) as error:
         raise Unavailable(f'the jobs of "{batch}" cannot be counted, nothing was sent: {error}') from error
     await pen.note(count=str(count))
     reply = await core.send(Route.ADD, batch, json=[sending.runs(job) for job in jobs])
-    made = await _jobs(reply, look, _data(reply))
-    return _paired(reply, batch, jobs, made[count:])
+    made = await _jobs(reply, look, _data(reply), least=count + len(jobs))
+    if len(known) == count:
+        fresh = [job for job in made if job.get("id") not in known]
+    else:
+        fresh = [*await _ordered(reply, look, batch, made)][count:]
+    return await _paired(reply, look, batch, jobs, fresh)
 
 
-async def _count(look: Look, batch: Handle) -> int:
-    """Of what the list shows and what the batch counts itself the larger: one of them may lag behind."""
+async def _count(look: Look, batch: Handle) -> tuple[int, set[str]]:
+    """Of what the list shows and what the batch counts itself the larger: one of them may lag behind. And the ids."""
     jobs, status = await asyncio.gather(look.jobs(batch), look.core.one(Route.BATCH_STATUS, batch))
-    return max(len(jobs), sum((wire.counts(status) or {}).values()))
+    return max(len(jobs), sum((wire.counts(status) or {}).values())), set(map(wire.identity, jobs))
 
 
 async def rebatch(core: Core, look: Look, parent: Handle, which: Which, pen: Sending) -> Sequence[Found]:
@@ -124,7 +131,7 @@ async def _rebatched(
     await pen.note(known=" ".join(known))
     reply = await core.send(Route.REBATCH, parent, query=query)
     batch = _data(reply)
-    return reply, batch, await _jobs(reply, look, batch)
+    return reply, batch, await _jobs(reply, look, batch, least=max(1, len(which.handles)))
 
 
 def _data(reply: Reply) -> Document:
@@ -137,49 +144,81 @@ def _data(reply: Reply) -> Document:
     return data
 
 
-async def _jobs(reply: Reply, look: Look, batch: Document) -> Sequence[Document]:
+async def _jobs(reply: Reply, look: Look, batch: Document, *, least: int) -> Sequence[Document]:
+    """All jobs of the batch, from the answer, or else from a list that shows at least so many, or soon will."""
     told = batch.get("jobs")
     if isinstance(told, list) and told and all(isinstance(job, Mapping) for job in told):
         return wire.in_order(told)
     try:
-        return await look.jobs(wire.identity(batch))
+        return await _listed(look, wire.identity(batch), least=least)
     except ProviderError as error:
         raise reply.malformed(f'"{batch["id"]}" was made, and its jobs cannot be seen: {error}') from error
 
 
-def _paired(reply: Reply, batch: str, jobs: Sequence[Job], made: Sequence[Document]) -> Sequence[Handle]:
-    """Each job's handle. They come in the order in which they were sent, unless their contents tell otherwise."""
+async def _listed(look: Look, batch: str, *, least: int) -> Sequence[Document]:
+    for pause in PATIENCE:
+        with suppress(Missing):
+            if len(jobs := await look.jobs(batch)) >= least:
+                return jobs
+        await look.core.clock.sleep(pause)
+    return await look.jobs(batch)
+
+
+async def _paired(
+    reply: Reply, look: Look, batch: str, jobs: Sequence[Job], made: Sequence[Document]
+) -> Sequence[Handle]:
+    """Each job's handle, by what they hold; where that does not tell, they were made in the order in which they were
+    sent, and an answer that does not say which that is is put in order by the list.
+    """
     if len(made) != len(jobs):
         raise reply.malformed(f'{len(jobs)} jobs were sent, and "{batch}" has {len(made)} that are new')
     try:
-        names = [wire.handle({**job, "batch_id": batch}) for job in made]
-        contents = [_content(job) for job in made]
+        matched = _matched([sending.runs(job) for job in jobs], made)
+        if matched is None:
+            matched = await _ordered(reply, look, batch, made)
+        return [wire.handle({**job, "batch_id": batch}) for job in matched]
     except Unexpected as error:
         raise reply.malformed(str(error)) from error
-    wanted = [_content(sending.runs(job)) for job in jobs]
-    if contents == wanted or sorted(contents) != sorted(wanted):
-        return names
-    left = list(zip(contents, names, strict=True))
-    found = []
-    for content in wanted:
-        match = next(pair for pair in left if pair[0] == content)
-        left.remove(match)
-        found.append(match[1])
-    return found
 
 
-def _content(job: Mapping[str, Any]) -> bytes:
+async def _ordered(reply: Reply, look: Look, batch: str, made: Sequence[Document]) -> Sequence[Document]:
+    """In the order of their creation, which the list keeps where it is not told."""
+    if len(made) < 2 or wire.ordered(made):
+        return made
     try:
-        return canonical([job.get("runs"), job.get("variables") or {}])
+        places = {job.get("id"): place for place, job in enumerate(await _listed(look, batch, least=len(made)))}
+    except ProviderError as error:
+        raise reply.malformed(f'the order of the jobs of "{batch}" cannot be seen: {error}') from error
+    if any(job.get("id") not in places for job in made):
+        raise reply.malformed(f'"{batch}" was made, and the order of its jobs is not told')
+    return sorted(made, key=lambda job: places[job.get("id")])
+
+
+def _matched(sent: Sequence[Document], made: Sequence[Document]) -> Sequence[Document] | None:
+    """For each job that was sent one that was made and holds the same; None where they do not hold the same."""
+    wanted, contents = list(map(_content, sent)), list(map(_content, made))
+    if sorted(wanted) != sorted(contents):
+        return None
+    left: dict[bytes, list[Document]] = {}
+    for content, job in zip(contents, made, strict=True):
+        left.setdefault(content, []).append(job)
+    return [left[content].pop(0) for content in wanted]
+
+
+def _content(job: Document) -> bytes:
+    try:
+        return canonical([job.get("runs"), sending.plain(job.get("variables"))])
     except (ValueError, TypeError):
         return b""
 
 
 def _placed(error: Rejected, core: Core, body: Body) -> Rejected:
-    """What is not found where something new is made is the project."""
-    if error.status != 404 or body.container is not None:
+    """What is not found, or forbidden, where something new is made is the project."""
+    if error.status not in (403, 404) or body.container is not None:
         return error
     hint = f'check project_id of connection "{core.name}"'
+    if error.status == 403:
+        hint = f"{hint}, and what its credentials permit there"
     return Rejected(*[replace(each, hint=hint) for each in error.problems], **_facts(error))
 
 

@@ -89,11 +89,21 @@ def word(document: Document) -> str:
     return found
 
 
+def ordered(jobs: Sequence[Document]) -> bool:
+    """Whether it is told in which order they were created."""
+    return all(whole(job.get("creation_order")) is not None for job in jobs)
+
+
+def stays_open(batch: Document) -> bool:
+    """Whether it takes more jobs, or will again."""
+    told = batch.get("open")
+    opens = told is True or (told is None and batch.get("complete") is False)
+    return opens and not WORDS.get(word(batch), Phase.LIVE).final
+
+
 def in_order(jobs: Sequence[Document]) -> list[Document]:
     """As they were created, where that is told; else as they came."""
-    if any(whole(job.get("creation_order")) is None for job in jobs):
-        return list(jobs)
-    return sorted(jobs, key=lambda job: int(job["creation_order"]))
+    return sorted(jobs, key=lambda job: int(job["creation_order"])) if ordered(jobs) else list(jobs)
 
 
 def counted(jobs: Sequence[Document]) -> dict[str, int]:
