@@ -72,7 +72,7 @@ class Unclear:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Searching:
-    """The provider is searched for a marker; `again_in` is how many seconds from now, where it is not at once."""
+    """The provider is searched for a marker; `again_in` is for how many seconds at most it is searched now and then."""
 
     experiment: str
     job: str

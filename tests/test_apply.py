@@ -66,6 +66,18 @@ def test_a_listing_that_lags_makes_no_second_job(lag: float) -> None:
     assert [event.found for event in scene.told(Adopted)] == ["marker"]
 
 
+@pytest.mark.parametrize("recovery", [Recovery.SEARCH, Recovery.COUNT], ids=lambda r: r.name.lower())
+def test_what_a_list_shows_a_little_later_is_found_then_and_not_only_when_absence_could_be_proven(
+    recovery: Recovery,
+) -> None:
+    scene = Scene(recovery, lag=5.0, duration=1, faults={"submit": ["answer lost"]})
+
+    scene.apply(job("a"))
+
+    assert scene.phases() == {"a": Phase.SUCCEEDED}
+    assert scene.clock.now() - scene.clock.base < 30  # of the 60 s after which nothing more can come
+
+
 def test_a_request_that_never_arrived_is_sent_again_after_proof() -> None:
     scene = Scene(faults={"submit": ["request lost"]})
 

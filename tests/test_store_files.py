@@ -551,7 +551,7 @@ def test_a_disk_that_is_dropped_waits_for_none_of_its_threads(tmp_path: Path) ->
     """Garbage is collected in any thread at any moment, also in one that begins and holds what the others need."""
     disk = Disk(str(tmp_path))
     go = Event()
-    waiting = disk._workers.submit(go.wait)
+    waiting = disk._workers.submit(go.wait)  # noqa: SLF001 (nobody else can keep one of them busy)
     in_the_end = Timer(30, go.set)
     in_the_end.start()
 

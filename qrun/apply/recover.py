@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 TOGETHER: Final = 16  # inspections at a time
 SHOWN: Final = 10  # handles named in a warning
 NOTED: Final = {"join": "count", "rebatch": "known"}  # under which name a step notes what was there before it
+SOON: Final = 2.0  # seconds until what was not found is looked for again, doubled each time
+RARELY: Final = 60.0
 AGAIN: Final = 2  # times that one command starts a registered job anew
 
 
@@ -264,18 +266,22 @@ class Recoverer:
     async def _by_search(self, connection: str, marker: str, settle: float) -> None:
         """Class B: adopt what carries the marker; absent only after two searches, past `settle`, that agree."""
         members = self._members(marker)
+        self._tell_all(members, marker, None)
         if await self._settled_by_search(connection, marker, members):
             return
         wait = self._unsettled(members[0][1], settle)
         if not self.apply.policy.wait and wait > 0:
             self._hold(marker, f"outcome unknown; run again in {wait:.0f} s, when a search can prove it")
             return
-        for pause in (wait, AGREE):
-            for record, _ in members:
-                self._tell(record, marker, pause)
+        self._tell_all(members, marker, wait)
+        for pause in _pauses(wait):
             await self.apply.clock.sleep(pause)
             if await self._settled_by_search(connection, marker, members):
                 return
+        self._tell_all(members, marker, AGREE)
+        await self.apply.clock.sleep(AGREE)
+        if await self._settled_by_search(connection, marker, members):
+            return
         await self._absent(members)
 
     async def _settled_by_search(self, connection: str, marker: str, members: Sequence[tuple[Record, Attempt]]) -> bool:
@@ -298,8 +304,6 @@ class Recoverer:
         Other members of the same submission may be known: a power cut can tear the line of one from that of the next.
         """
         apply = self.apply
-        for record, _ in members:
-            self._tell(record, marker, None)
         marks = self._marks(members, marker)
         listed = await apply.connect(connection).find(marks)
         known = self._known_handles()
@@ -321,10 +325,12 @@ class Recoverer:
         if not self.apply.policy.wait:
             self._hold(marker, f"outcome unknown; run again in {wait:.0f} s, when a list shows all that came")
             return
-        for record, _ in members:
-            self._tell(record, marker, wait)
-        await self.apply.clock.sleep(wait)
-        await self._settled_by_count(connection, members, last=True)
+        self._tell_all(members, marker, wait)
+        pauses = _pauses(wait)
+        for left, pause in zip(reversed(range(len(pauses))), pauses, strict=True):
+            await self.apply.clock.sleep(pause)
+            if await self._settled_by_count(connection, members, last=not left):
+                return
 
     async def _settled_by_count(
         self, connection: str, members: Sequence[tuple[Record, Attempt]], *, last: bool
@@ -468,10 +474,21 @@ class Recoverer:
         for record, _ in self._members(marker):
             self.apply.hold((record.key, record.digest), reason)
 
-    def _tell(self, record: Record, marker: str, wait: float | None) -> None:
-        self.apply.emit(
-            Searching(experiment=self.apply.experiment, job=record.key, marker=marker, again_in=wait or None)
-        )
+    def _tell_all(self, members: Sequence[tuple[Record, Attempt]], marker: str, wait: float | None) -> None:
+        for record, _ in members:
+            self.apply.emit(
+                Searching(experiment=self.apply.experiment, job=record.key, marker=marker, again_in=wait or None)
+            )
+
+
+def _pauses(wait: float) -> list[float]:
+    """Between one search and the next, so long in all: what a list shows late is found soon after it is shown."""
+    pauses: list[float] = []
+    pause = SOON
+    while sum(pauses) + pause < wait:
+        pauses.append(pause)
+        pause = min(2 * pause, RARELY)
+    return [*pauses, max(0.0, wait - sum(pauses))]
 
 
 def _fits(found: Found, job: Job) -> bool:

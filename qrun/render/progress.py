@@ -73,7 +73,7 @@ def _told(event: Event, few: bool) -> tuple[str, str] | None:
         case Unclear(message=message):
             return ("unclear", f"{shown(message)}; it will be looked for, not sent again")
         case Searching(again_in=wait):
-            return ("searching", f"again in {duration(wait)}" if wait is not None else "")
+            return ("searching", f"for up to {duration(wait)}" if wait is not None else "")
         case Absent(attempt=n):
             return ("absent", f"attempt {n} made no job")
         case Running(word=word):
