@@ -34,9 +34,19 @@ class Access:
     """What a provider may ask for while it works.
 
     `reveal` gives the secret that a source in the connection's settings stands for, fetched now (SettingsError where
-    it is not to be had). `trusted_hosts` are hosts that the user trusts beyond the known ones.
+    it is not to be had). `slow` says of which sources that may take long, because a person or a program is asked.
+    `trusted_hosts` are hosts that the user trusts beyond the known ones.
     """
 
     reveal: Callable[[Any], str] = field(default=_nothing, repr=False)
+    slow: Callable[[Any], bool] = field(default=lambda _: False, repr=False)
     trusted_hosts: frozenset[str] = frozenset()
     clock: Clock = field(default_factory=Clock)
+
+    async def revealed(self, source: Any) -> str:
+        """The same, and everything else goes on meanwhile."""
+        if not self.slow(source):
+            return self.reveal(source)
+        import asyncio
+
+        return await asyncio.to_thread(self.reveal, source)

@@ -265,7 +265,7 @@ def test_a_project_that_is_missing_is_asked_for_with_those_that_the_account_has(
 
     assert str(caught.value) == (
         'connection "atoms" has no project_id; '
-        "give it in qrun.toml; this account has atoms (00000000-0000-0000-0000-00000000aaaa)"
+        "give it in qrun.toml, or set PASQAL_PROJECT_ID; this account has atoms (00000000-0000-0000-0000-00000000aaaa)"
     )
     assert there.creates == []
 

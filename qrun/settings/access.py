@@ -28,7 +28,12 @@ def access(found: Settings, warn: Callable[[Problem], None], environ: Mapping[st
             warn(warning)
         return resolve(source, environ).reveal()
 
-    return Access(reveal=reveal, trusted_hosts=found.trusted_hosts)
+    return Access(reveal=reveal, slow=slow, trusted_hosts=found.trusted_hosts)
+
+
+def slow(source: Source) -> bool:
+    """Whether a program is asked, or a keyring, which may ask a person."""
+    return source.kind in ("command", "keyring")
 
 
 def open_source(source: Source) -> Problem | None:

@@ -80,22 +80,22 @@ class Tokens:
             raise error
 
     async def _renew(self) -> None:
-        token, seconds = self._given() if self._way == "token" else await self._asked()
+        token, seconds = await self._given() if self._way == "token" else await self._asked()
         note(token)
         now = self.access.clock.monotonic()
         self.token = token
         self.ends = NEVER if seconds is None else now + seconds
         self.until = NEVER if seconds is None else now + seconds - min(EARLY, seconds / 2)
 
-    def _given(self) -> tuple[str, float | None]:
+    async def _given(self) -> tuple[str, float | None]:
         """A ready token; where it says that it has expired, that is left to the service to judge."""
-        token = self._revealed("token").strip()
+        token = (await self._revealed("token")).strip()
         seconds = lifetime(token, self.access.clock.now())
         return token, seconds if seconds and seconds > 0 else None
 
     async def _asked(self) -> tuple[str, float | None]:
         if not self._login:
-            self._login = self._form()
+            self._login = await self._form()
         try:
             reply = await self.http.ask(Call.AUTH, "POST", f"/{self._last}", form=self._login)
         except Denied as error:
@@ -108,20 +108,20 @@ class Tokens:
         problems = [replace(each, hint=f'check {who} of connection "{self.name}"') for each in error.problems]
         return Denied(*problems, provider_code=error.provider_code, words=error.words, status=error.status)
 
-    def _form(self) -> dict[str, str]:
+    async def _form(self) -> dict[str, str]:
         place = self.place
         if self._way == "service":
-            account = {"client_id": self._revealed("client_id"), "client_secret": self._revealed("client_secret")}
+            account = {key: await self._revealed(key) for key in ("client_id", "client_secret")}
             return {**account, "audience": place.audience, "grant_type": GRANT}
         form = {"client_id": place.client_id, "grant_type": place.grant_type, "audience": place.audience}
         realm = {} if place.realm is None else {"realm": place.realm}
-        return {**form, **realm, "username": self._revealed("username"), "password": self._revealed("password")}
+        return {**form, **realm, **{key: await self._revealed(key) for key in ("username", "password")}}
 
-    def _revealed(self, key: str) -> str:
+    async def _revealed(self, key: str) -> str:
         """A name may stand in the settings as it is; the rest comes from its source, now."""
         value = self.settings[key]
         try:
-            return value if isinstance(value, str) and key != "token" else self.access.reveal(value)
+            return value if isinstance(value, str) and key != "token" else await self.access.revealed(value)
         except SettingsError as error:
             if not self.token and not self._login:
                 raise
