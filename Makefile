@@ -56,7 +56,8 @@ official:
 .PHONY: official-pasqal
 official-pasqal:
 	$(MAKE) VENV=.venv-official-pasqal .venv-official-pasqal/.official-pasqal
-	.venv-official-pasqal/bin/python -m pytest tests/official_pasqal tests/test_emulator_pasqal_physics.py tests/test_emulator_pasqal_theory.py tests/test_emulator_pasqal_env.py tests/test_pasqal_pulser.py
+	.venv-official-pasqal/bin/python -m pytest tests/official_pasqal tests/test_emulator_pasqal_physics.py tests/test_emulator_pasqal_theory.py tests/test_emulator_pasqal_env.py tests/test_pasqal_pulser.py \
+		tests/test_cli_pasqal_sdk.py tests/test_cli_pasqal_tutorial.py
 
 kill-sweep: $(VENV)/.test
 	KILLS=all $(BIN)/python -m pytest -o faulthandler_timeout=0 tests/test_kill.py tests/test_kill_cloud.py tests/test_crowd_cloud.py

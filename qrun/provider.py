@@ -6,13 +6,13 @@ the provider's libraries, so that `validate` and `plan` need neither network nor
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
-from qrun.job import NOTHING, Job
+from qrun.job import NOTHING, Job, Program
 from qrun.record import Handle, Member, Phase
 
 FIELDS: Final = frozenset({"program", "shots", "params", "observable", "options", "grants", "secrets", "tags"})
@@ -30,14 +30,31 @@ class Recovery(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Flaw:
+    """What is wrong with a job as far as its provider sees it without asking anybody.
+
+    `path` leads to the value within the job; `line` is one of the program.
+    """
+
+    path: tuple[str | int, ...]
+    message: str
+    hint: str | None = None
+    line: int | None = None
+
+
+Flaws = Callable[[Job, Callable[[Program], bytes]], Iterable[Flaw]]  # of a job, whose programs' bytes are given
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Kind:
     """What one kind of job takes. `options` is a JSON Schema for the manifest's `options`, whose properties carry
-    `"x-local": true` where they are not identity.
+    `"x-local": true` where they are not identity. `flaws` looks further than a schema can.
     """
 
     fields: frozenset[str]
     required: frozenset[str] = frozenset()
     options: Mapping[str, Any] = NOTHING
+    flaws: Flaws | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +78,7 @@ class Capabilities:
     members: int = 1  # jobs that one submission holds at most
     packs: bool = False  # whether jobs that are alike go out together unasked
     opens: bool = False  # whether a container can stay open for more jobs; such a provider is also a `Containers`
+    filters: frozenset[str] = frozenset()  # those of `Filters` that it heeds and not every provider does
 
     def recover(self, kind: str, step: str = "create") -> Recovery:
         for name in (f"{kind}/{step}", f"*/{step}", kind, ""):
@@ -143,6 +161,8 @@ class Found:
     name: str = ""
     description: str = ""
     tags: tuple[str, ...] = ()
+    open: bool | None = None  # whether its container takes more jobs; None where it is in none, or it is not told
+    members: int | None = None  # this is a container, with so many jobs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,7 +170,9 @@ class Filters:
     """Which of an account's jobs are meant; a provider heeds every one of them, itself where its service cannot.
 
     `words` are the provider's own status words, `text` a part of id, name or description, `since` and `until` times
-    of creation (RFC 3339, inclusive).
+    of creation (RFC 3339, inclusive). What stands beneath `until` is heeded where `Capabilities.filters` names it:
+    `containers` asks for these in place of jobs, `ids` are those of what is listed, `within` of the containers of
+    jobs, `errors` says whether the provider has noted any.
     """
 
     words: tuple[str, ...] = ()
@@ -160,6 +182,16 @@ class Filters:
     tags: tuple[str, ...] = ()
     since: str | None = None
     until: str | None = None
+    containers: bool = False
+    open: bool | None = None
+    ids: tuple[str, ...] = ()
+    within: tuple[str, ...] = ()
+    projects: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
+    priorities: tuple[str, ...] = ()
+    least: int | None = None  # shots
+    most: int | None = None
+    errors: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -537,7 +537,8 @@ def test_where_no_project_is_named_those_of_the_account_are(lab: Lab, account: C
 
     answer = lab.type("apply", "--yes")
 
-    words = f'connection "person" has no project_id; give it in qrun.toml; this account has main ({account.project}), '
+    words = 'connection "person" has no project_id; give it in qrun.toml, or set PASQAL_PROJECT_ID; '
+    words += f"this account has main ({account.project}), "
     assert (answer.code, batches(account)) == (1, [])
     assert words in answer.err
 

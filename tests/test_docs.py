@@ -376,7 +376,8 @@ def test_a_page_names_no_command_that_does_not_exist(page: Path) -> None:
 def test_no_option_is_described_that_a_command_does_not_have() -> None:
     for path, command in COMMANDS.items():
         shown = set(re.findall(r"`(--[a-z-]+)", section("docs/commands.md", path)))
-        there = {one for p in command.params if isinstance(p, click.Option) for one in p.opts if one.startswith("--")}
+        options = [p for p in command.params if isinstance(p, click.Option)]
+        there = {one for p in options for one in (*p.opts, *p.secondary_opts) if one.startswith("--")}
         assert shown <= there, f"docs/commands.md: {path} has no {shown - there}"
 
 

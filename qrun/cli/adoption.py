@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from qrun.cli.conclusion import unsatisfied_standing
 from qrun.cli.exits import Ends, exit_code
+from qrun.cli.opened import Opened, open_json, tell_open
 from qrun.cli.out import errors_json, say_json, tell, tell_problems
 from qrun.cli.proposal import propose
 from qrun.cli.running import Orders, take
@@ -51,10 +52,23 @@ def standing(work: Work, job: Job | None, key: str, digest: str) -> Standing:
     )
 
 
-def conclude(standings: Sequence[Standing], reading: Reading, errors: Sequence[QrunError], output: str) -> int:
-    """The end of `resolve` and `import`: `status` of these jobs, and the exit code that `sync` would give for them."""
+def conclude(
+    standings: Sequence[Standing],
+    reading: Reading,
+    errors: Sequence[QrunError],
+    output: str,
+    *,
+    works: Sequence[Work] = (),
+) -> int:
+    """The end of `resolve` and `import`: `status` of these jobs, and the exit code that `sync` would give for them.
+
+    `works` are the results that were held, whose open batches are told.
+    """
+    held: dict[str, Sequence[Opened]] = {work.name: work.opened for work in works}
     for error in errors:
         tell_problems(error)
+    if output == "table":
+        tell_open([batch for batches in held.values() for batch in batches])
     if output == "json":
         groups = [(e, [s for s in standings if s.experiment == e.name]) for e in reading.experiments]
         experiments: list[dict[str, Any]] = [
@@ -63,6 +77,7 @@ def conclude(standings: Sequence[Standing], reading: Reading, errors: Sequence[Q
                 "manifest": experiment.path or None,
                 "jobs": [job_json(standing) for standing in group],
                 "summary": counts(group),
+                **open_json(held.get(experiment.name, ())),
             }
             for experiment, group in groups
             if group

@@ -15,6 +15,7 @@ import click
 
 from qrun.cli.account import Account, account, refuse_beside_remote
 from qrun.cli.exits import ERROR, OK
+from qrun.cli.opened import Opened, open_json, opened, tell_open
 from qrun.cli.options import given_values, manifest_option, output
 from qrun.cli.out import errors_json, say, say_json, tell, tell_problems, told
 from qrun.cli.project import view
@@ -32,6 +33,7 @@ from qrun.render.words import job_name
 
 if TYPE_CHECKING:
     from qrun.job import Job
+    from qrun.manifest import Experiment
 
 
 @click.command("cancel")
@@ -68,6 +70,7 @@ def command(
         _document(reading, chosen, _known(reading), errors)
     else:
         say("\n".join(_line(name, answers.get(name)) for name in chosen if name in answers) or "nothing was cancelled")
+        tell_open([batch for experiment in reading.experiments for batch in _opened(reading, experiment, chosen)])
     return ERROR if errors or any(words is not None for words in answers.values()) else OK
 
 
@@ -136,6 +139,12 @@ def _recorded(reading: Reading, chosen: Sequence[Name]) -> list[QrunError]:
         return []
 
 
+def _opened(reading: Reading, experiment: Experiment, chosen: Sequence[Name]) -> Sequence[Opened]:
+    """The batches of these jobs that may still take more."""
+    only = {key for name, key in chosen if name == experiment.name}
+    return opened(experiment.name, view(reading.settings, experiment).records, only=only)
+
+
 def _line(name: Name, words: str | None) -> str:
     return f"{job_name(*name)}: cancelled" if words is None else f"{job_name(*name)}: not cancelled: {shown(words)}"
 
@@ -155,5 +164,6 @@ def _document(
         ]
         if group:
             entry = {"experiment": experiment.name, "manifest": experiment.path, "jobs": [job_json(s) for s in group]}
-            experiments.append({**entry, "summary": counts(group)})
+            held = open_json(_opened(reading, experiment, chosen))
+            experiments.append({**entry, "summary": counts(group), **held})
     say_json({"version": 1, "experiments": experiments, "errors": errors_json(errors)})

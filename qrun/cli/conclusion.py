@@ -78,7 +78,7 @@ def document(works: Sequence[Work], errors: Sequence[QrunError], code: int) -> d
         "experiments": [
             {
                 "experiment": work.name,
-                "manifest": work.proposal.experiment.path,
+                "manifest": work.proposal.experiment.path or None,
                 "jobs": [render_jobs.job_json(standing) for standing in work.standings()],
                 "summary": render_jobs.counts(work.standings()),
                 **open_json(work.opened),
@@ -100,13 +100,15 @@ def _last_words(works: Sequence[Work], every: Sequence[Standing], orders: Orders
         folder = os.path.dirname(told[0].folder)
         return [f"{count(len(told), 'experiment')}: {phases(render_jobs.counts(every))}; results in {folder}"]
     return [
-        f"{work.name}: {phases(render_jobs.counts(work.standings())) or 'no jobs'}; results in {work.folder}"
+        f"{work.name}: {phases(render_jobs.counts(work.standings())) or 'no job waits'}; results in {work.folder}"
         for work in told
     ]
 
 
 def nothing_to_do(every: Sequence[Standing]) -> str:
-    """`nothing to do: 3 jobs are done`."""
+    """`nothing to do: 3 jobs are done`; of jobs that no manifest names, only those that wait are looked at."""
+    if not every:
+        return "nothing to do: no job waits"
     counts = dict(render_jobs.counts(every))
     done = counts.pop(str(Phase.SUCCEEDED), 0)
     parts = [f"{count(done, 'job')} {'is' if done == 1 else 'are'} done"] if done or not counts else []

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from qrun.apply.joining import OPEN
 from qrun.cli.adoption import conclude, standing, take_in
 from qrun.cli.imported import shown_job
-from qrun.cli.opened import tell_open
 from qrun.cli.origin import origin
 from qrun.cli.out import say
 from qrun.cli.recalled import programs_of
@@ -82,9 +81,7 @@ def take(
                 for end, (handle, what) in zip(ends, words, strict=True)
             ]
             say("\n".join(told))
-        code = conclude(ends, place.reading, errors, output)
-        tell_open(work.opened)
-        return code
+        return conclude(ends, place.reading, errors, output, works=[work])
 
 
 def _keep_programs(work: Work, job: Job, recalled: Recalled, settings: Settings) -> None:
@@ -156,7 +153,7 @@ def known_already(place: Place, handle: Handle, name: Name, output: str) -> int:
         end = standing(work, _job(work, record, place.job), record.key, record.digest)
         if output == "table":
             say(f'{job_name(*name)}: "{handle}" is here already, {end.phase}')
-        return conclude([end], place.reading, errors, output)
+        return conclude([end], place.reading, errors, output, works=[work])
 
 
 def _with_handle(work: Work, key: str, handle: Handle) -> Record:

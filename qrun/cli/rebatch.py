@@ -89,7 +89,7 @@ def rebatch(
         ]
         if meant.output == "table":
             say("\n".join(_line(copy, end) for copy, end in ends))
-        return conclude([end for _, end in ends], reading, errors, meant.output)
+        return conclude([end for _, end in ends], reading, errors, meant.output, works=works)
 
 
 # --- which ------------------------------------------------------------------------------------------------------------

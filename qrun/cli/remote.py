@@ -20,6 +20,7 @@ from qrun.cli.project import kept, stored
 from qrun.cli.reading import capabilities, project
 from qrun.cli.selection import Name
 from qrun.connection import Connection
+from qrun.containers import container
 from qrun.errors import Missing, SettingsError, StoreError, UsageError
 from qrun.provider import Found
 from qrun.providers import MODULES
@@ -133,6 +134,11 @@ class Known:
         names = self.handles.get(found.handle) or self.markers.get(found.marker or "", [])
         return names[0] if len(names) == 1 else None
 
+    def inside(self, batch: Handle) -> list[Name]:
+        """The jobs of this project that the provider has in a batch."""
+        held = (names for handle, names in self.handles.items() if container(handle) == batch)
+        return list(dict.fromkeys(name for names in held for name in names))
+
 
 def views(settings: Settings) -> dict[str, View]:
     """All results of the project; StoreError where some are damaged."""
@@ -163,20 +169,43 @@ def _readable(settings: Settings) -> dict[str, View]:
 def show_account(account: Account, output: str) -> int:
     """`status --remote`: the jobs of an account, the newest first."""
     settings = project()
-    there = cloud(settings, account.connection)
+    there = _searched(settings, account)
     found, more = ask(settings, there.name, lambda provider: _list(provider, account.filters, account.limit))
     ours = known(there, _readable(settings))
-    jobs = [(job, ours.name(job)) for job in found]
-    if output == "json":
-        entries = [rendering.job_json(job, name) for job, name in jobs]
-        say_json({"version": 1, "connection": there.name, "jobs": entries, "more": more, "errors": []})
-    elif jobs:
-        say("\n".join(table.lines(rendering.HEADERS, rendering.rows(jobs))))
+    if account.filters.containers:
+        entries, lines, what = _batches(found, ours)
     else:
-        say("no jobs")
+        entries, lines, what = _jobs(found, ours)
+    if output == "json":
+        say_json({"version": 1, "connection": there.name, what: entries, "more": more, "errors": []})
+    else:
+        say("\n".join(lines) if found else f"no {what}")
     if more:
-        tell(f"there are more than the newest {len(jobs)}; --limit shows them")
+        tell(f"there are more than the newest {len(found)}; --limit shows them")
     return OK
+
+
+def _searched(settings: Settings, account: Account) -> Connection:
+    """The connection; a UsageError names each filter that its provider does not have."""
+    there = cloud(settings, account.connection)
+    lacking = sorted(account.beyond.keys() - capabilities(there.provider).filters)
+    if lacking:
+        options = ", ".join(account.beyond[name] for name in lacking)
+        words = f'"{safe(there.name)}" is a connection of type "{there.provider}", which has no {options}'
+        raise UsageError(words, hint="leave it out" if len(lacking) == 1 else "leave them out")
+    return there
+
+
+def _jobs(found: Sequence[Found], ours: Known) -> tuple[Sequence[Any], Sequence[str], str]:
+    jobs = [(job, ours.name(job)) for job in found]
+    entries = [rendering.job_json(job, name) for job, name in jobs]
+    return entries, table.lines(rendering.HEADERS, rendering.rows(jobs)), "jobs"
+
+
+def _batches(found: Sequence[Found], ours: Known) -> tuple[Sequence[Any], Sequence[str], str]:
+    batches = [(batch, ours.inside(batch.handle)) for batch in found]
+    entries = [rendering.batch_json(batch, names) for batch, names in batches]
+    return entries, table.lines(rendering.OF_BATCHES, rendering.batch_rows(batches)), "batches"
 
 
 async def _list(provider: Provider, filters: Filters, limit: int | None) -> tuple[list[Found], bool]:
@@ -199,14 +228,15 @@ def cancel_there(account: Account, ids: Sequence[str], yes: bool, output: str) -
     if not ids and not account.filtered:
         raise UsageError("no job is named", hint="name ids, or say which jobs by --status, --device, --text, ...")
     settings = project()
-    there = cloud(settings, account.connection)
+    there = _searched(settings, account)
     if ids:
         handles = list(dict.fromkeys(map(handle, ids)))
     else:
         found, _ = ask(settings, there.name, lambda provider: _list(provider, account.filters, None))
         handles = [job.handle for job in found if _runs(job)]
         if handles:
-            agreed(f"cancel {count(len(handles), 'job')} of {safe(there.name)}: {listed(handles)}", yes=yes)
+            what = count(len(handles), "batch", "batches") if account.filters.containers else count(len(handles), "job")
+            agreed(f"cancel {what} of {safe(there.name)}: {listed(handles)}", yes=yes)
     answers = ask(settings, there.name, lambda provider: _cancel(provider, handles)) if handles else {}
     ours = known(there, _readable(settings))
     names = {one: ours.name(Found(handle=one)) for one in answers}
@@ -215,8 +245,12 @@ def cancel_there(account: Account, ids: Sequence[str], yes: bool, output: str) -
         say_json({"version": 1, "connection": there.name, "jobs": entries, "errors": []})
     else:
         lines = [rendering.answer(one, words) for one, words in answers.items()]
-        say("\n".join(lines) or "nothing to cancel: no job that runs fits")
-    mine = [job_name(*name) for one, words in answers.items() if words is None and (name := names[one]) is not None]
+        say(
+            "\n".join(lines)
+            or f"nothing to cancel: no {'batch' if account.filters.containers else 'job'} that runs fits"
+        )
+    done = [one for one, words in answers.items() if words is None]
+    mine = list(dict.fromkeys(job_name(*name) for one in done for name in (names[one], *ours.inside(one)) if name))
     if mine:
         tell(f'of this project: {listed(mine)}; the next "qrun sync" records it')
     return ERROR if any(words is not None for words in answers.values()) else OK

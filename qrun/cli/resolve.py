@@ -114,7 +114,7 @@ def command(
         ends = [standing(case.work, case.job, case.record.key, case.record.digest) for case in cases]
         if output == "table":
             say("\n".join(_line(way, case, end.phase) for case, end in zip(cases, ends, strict=True)))
-        return conclude(ends, reading, errors, output)
+        return conclude(ends, reading, errors, output, works=list(works.values()))
 
 
 def _way(adopted: str | None, flags: Mapping[str, bool]) -> Way:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qrun.cli.opened import Opened, open_json, opened, tell_open
 from qrun.cli.options import given_values, manifest_option, output
 from qrun.cli.out import near, say, say_json, tell, told
 from qrun.cli.project import kept, stored, view
@@ -49,7 +50,7 @@ def command(
     record = record_of(shelf, name)
     results = seen.results(*record_name(record))
     if output == "json":
-        say_json(_document(seen, record, results))
+        say_json({**_document(seen, record, results), **open_json(_opened(seen, name))})
         return 0
     page = seen.page(*record_name(record))
     record = union(page.record, record) if page is not None else record
@@ -64,7 +65,13 @@ def command(
             results=results,
         )
     )
+    tell_open(_opened(seen, name))
     return 0
+
+
+def _opened(seen: View, name: Name) -> Sequence[Opened]:
+    """The batch that holds the job, where it may take more."""
+    return opened(name[0], seen.records, only={name[1]})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

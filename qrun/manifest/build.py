@@ -19,7 +19,7 @@ from qrun.manifest.expand import plain_numbers, seconds
 from qrun.manifest.programs import Programs, Refused, inside
 from qrun.manifest.schema import Path, Shape, Verdict
 from qrun.manifest.words import did_you_mean, show
-from qrun.provider import FIELDS, Capabilities, Kind
+from qrun.provider import FIELDS, Capabilities, Flaw, Kind
 
 ALWAYS: Final = frozenset(
     {"provider", "device", "kind", "tags", "description", "submit", "retry", "timeout", "needs", "matrix", "runs"}
@@ -30,6 +30,7 @@ PLACE: Final[Mapping[str, str]] = {
 }
 CONDUCT: Final = frozenset({"submit", "retry", "timeout"})
 LONG: Final = 40  # characters of a number in a message
+KEPT: Final = 16  # programs whose bytes are kept for a look into them
 SHARED: Final = 4096  # different tags, conducts or settings that are kept to be shared
 
 
@@ -81,6 +82,7 @@ class Builder:
         self.taken: set[str] = set()
         self._settings: dict[tuple[Any, ...], Setting | list[Verdict]] = {}
         self._shared: dict[Any, Any] = {}
+        self._contents: dict[str, bytes] = {}
 
     def job(self, draft: Draft, experiment: str, folder: str) -> Job | list[Verdict]:
         """The job, or all that stands against it, with paths that begin at the job."""
@@ -99,7 +101,13 @@ class Builder:
         observable = _observable(fields["observable"], verdicts) if "observable" in fields else ()
         if verdicts:
             return verdicts
-        return self._built(draft, experiment, setting, fields, options, programs, observable)
+        job = self._built(draft, experiment, setting, fields, options, programs, observable)
+        if setting.offer.flaws is None or not isinstance(job, Job):
+            return job
+        try:
+            return [_seen(flaw) for flaw in setting.offer.flaws(job, self._content)] or job
+        except Refused:  # gone since it was hashed, which whoever sends it will tell
+            return job
 
     def unread(self, draft: Draft, folder: str) -> list[Verdict]:
         """What stands against the programs of a job that is refused for other reasons."""
@@ -243,6 +251,16 @@ class Builder:
                 verdicts.append(Verdict(path=path, message=message, hint=hint))
         return tuple(found)
 
+    def _content(self, program: Program) -> bytes:
+        """What was hashed just now, as a rule; the last few are kept, since many jobs share one."""
+        found = self._contents.get(program.sha256)
+        if found is None:
+            found = program.content if program.content is not None else self.programs.read(program.path)
+            if len(self._contents) >= KEPT:
+                self._contents.clear()
+            self._contents[program.sha256] = found
+        return found
+
     def _tags(self, tags: Sequence[str]) -> tuple[str, ...]:
         words = tuple(tags)
         return words if len(self._shared) > SHARED else self._shared.setdefault(words, words)
@@ -276,6 +294,11 @@ def _offered(target: Target, kind: str, offer: Kind) -> Setting:
         named=frozenset(properties) if closed else None,
         local=frozenset(name for name, schema in properties.items() if schema is not True and schema.get("x-local")),
     )
+
+
+def _seen(flaw: Flaw) -> Verdict:
+    where = "" if flaw.line is None else f"line {flaw.line} of it: "
+    return Verdict(path=flaw.path, message=f"{where}{flaw.message}", hint=flaw.hint)
 
 
 def _missing(name: str, hint: str) -> Verdict:

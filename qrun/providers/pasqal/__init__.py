@@ -124,6 +124,20 @@ CAPABILITIES: Final = Capabilities(
     },
     settle=600.0,  # the service may take minutes to create a batch
     relabel=True,
+    filters=frozenset(
+        {
+            "containers",
+            "open",
+            "ids",
+            "within",
+            "projects",
+            "users",
+            "priorities",
+            "least",
+            "most",
+            "errors",
+        }
+    ),
     members=MEMBERS,
     packs=True,
     opens=True,

@@ -136,10 +136,14 @@ async def _workload(look: Look, handle: Handle) -> Answers:
 
 async def _batch(look: Look, name: Handle) -> Answers:
     """A batch that a person names by its id: all of its jobs, and the batch itself where it stays open for more."""
-    plan = await _plan(look, name, [wire.handle({**job, "batch_id": name}) for job in await look.jobs(name)])
-    if not plan.live and not plan.ended:
+    try:
+        told = await look.batch(name)
+    except Missing:
         return {name: UNKNOWN}
-    opens = wire.stays_open(await look.batch(name))
+    plan = await _plan(look, name, [wire.handle({**job, "batch_id": name}) for job in await look.jobs(name)])
+    opens = wire.stays_open(told)
+    if not plan.words and not opens:
+        return {name: judged(wire.word(told))}
     answers = {**plan.ended, **await _whole(look, [plan] if plan.live or opens else [])}
     reasons = dict.fromkeys(words for words in answers.values() if words is not None)
     done = opens and not plan.live and not wire.stays_open(await look.batch(name))

@@ -130,7 +130,7 @@ class Pasqal:
         if self.project or self.core.ovh:
             return
         listed = ", ".join(f"{name} ({id_})" for id_, name in (await self.projects()).items())
-        hint = f"give it in qrun.toml; this account has {listed}" if listed else "give it in qrun.toml"
+        hint = "give it in qrun.toml, or set PASQAL_PROJECT_ID" + (f"; this account has {listed}" if listed else "")
         raise Denied(f'connection "{self.connection.name}" has no project_id', hint=hint)
 
     async def projects(self) -> Mapping[str, str]:

@@ -155,6 +155,26 @@ def found(job: Document, batch: Document, *, marker: str | None = None, payload:
         phase=WORDS.get(status),
         kind=PULSE,
         tags=unmarked(batch),
+        open=stays_open(batch) if batch else None,
+    )
+
+
+def found_batch(batch: Document) -> Found:
+    """The batch itself, however many jobs it has."""
+    markers, mark = marks(batch)
+    status = word(batch)
+    return Found(
+        handle=Handle(identity(batch)),
+        marker=next(iter(markers), None),
+        mark=mark,
+        device=said(batch, "device_type") or None,
+        created=moment(batch.get("created_at")),
+        word=status,
+        phase=WORDS.get(status),
+        kind=PULSE,
+        tags=unmarked(batch),
+        open=stays_open(batch),
+        members=whole(batch.get("jobs_count")) or 0,
     )
 
 
