@@ -33,13 +33,14 @@ class Recovery(StrEnum):
 class Flaw:
     """What is wrong with a job as far as its provider sees it without asking anybody.
 
-    `path` leads to the value within the job; `line` is one of the program.
+    `path` leads to the value within the job, or with `at_key` to its name; `line` is one of the program.
     """
 
     path: tuple[str | int, ...]
     message: str
     hint: str | None = None
     line: int | None = None
+    at_key: bool = False
 
 
 Flaws = Callable[[Job, Callable[[Program], bytes]], Iterable[Flaw]]  # of a job, whose programs' bytes are given

@@ -460,6 +460,46 @@ def test_a_batch_is_no_one_job_of_a_manifest(lab: Lab, account: Cloud) -> None:
     assert lab.type("apply").out == "nothing to do: 1 job is done\n"
 
 
+def test_a_job_that_comes_back_in_another_spelling_is_the_manifests_all_the_same(lab: Lab, account: Cloud) -> None:
+    lab.manifest("exp", {"one": {"params": {"omega": 0.25}, "shots": 20}, "two": {"params": {"omega": 0.5}}})
+    spelled = json.dumps(json.loads(PARAMETRIZED), indent=3)
+    jobs = [{"runs": 20, "variables": {"omega": [0.25]}}]
+    batch = account.create(sequence_builder=spelled, jobs=jobs)["id"]
+    account.settled(batch)
+
+    taken = lab.type("import", "person", batch, "--as", "exp.one")
+    other = account.create(sequence_builder=spelled.replace("100", "104"), jobs=jobs)["id"]
+    refused = lab.type("import", "person", other, "--as", "exp.two")
+
+    assert (taken.code, taken.out) == (0, f'exp.one: "{handles(account, batch)[0]}" taken in, succeeded\n')
+    assert refused.code == 64
+    assert '"exp.two" has program ' in refused.err
+
+
+def test_an_open_batch_that_was_closed_elsewhere_is_no_longer_told_once_sync_has_looked(
+    lab: Lab, account: Cloud
+) -> None:
+    lab.manifest("exp", {"one": {"params": {"omega": 0.25}}}, submit={"open": True})
+    lab.type("apply", "--yes")
+    account.get("PATCH", f"/api/v2/batches/{batches(account)[0]['id']}/complete")
+
+    before, synced, after = lab.type("status"), lab.type("sync"), lab.type("status")
+
+    assert "is open" in before.err
+    assert (synced.code, synced.out, synced.err, after.err) == (0, "nothing to do: 1 job is done\n", "", "")
+
+
+def test_where_nobody_answers_whether_a_batch_is_open_it_stays_told(lab: Lab, account: Cloud) -> None:
+    lab.manifest("exp", {"one": {"params": {"omega": 0.25}}}, submit={"open": True})
+    lab.type("apply", "--yes")
+    account.faults("GET /api/v2/batches/*: 403")
+
+    answer = lab.type("sync")
+
+    assert (answer.code, answer.out) == (0, "nothing to do: 1 job is done\n")
+    assert answer.err.endswith(" is open (1 job): qrun close exp.one\n")
+
+
 def test_an_open_batch_that_was_taken_in_is_shown_and_can_be_closed(lab: Lab, account: Cloud) -> None:
     batch = made(account, 0.25, 0.5, open=True)
     lab.bell()
@@ -482,6 +522,13 @@ def test_what_is_not_there_is_told_with_what_was_looked_for(lab: Lab) -> None:
     assert (answer.code, answer.err) == (1, f"{words} one of this account\n")
     words = f'"ovh" has no batch "{UNKNOWN}"; a job is named with its batch: BATCH/JOB\n'
     assert (by_ovh.code, by_ovh.err) == (1, words)
+
+
+def test_what_is_no_id_at_all_is_not_there_either(lab: Lab) -> None:
+    answer = lab.type("import", "person", "nonsense")
+
+    words = '"person" has no batch, no job and no workload "nonsense"; check the id, and that its project is one of'
+    assert (answer.code, answer.err) == (1, f"{words} this account\n")
 
 
 # --- what is wrong ----------------------------------------------------------------------------------------------------
@@ -565,26 +612,52 @@ def test_what_is_wrong_in_the_settings_is_told_with_its_place(lab: Lab, change: 
     assert words in answer.err
 
 
-def test_flaws_of_jobs_are_told_before_anything_is_sent(lab: Lab, account: Cloud) -> None:
-    jobs: dict[str, Any] = {
-        "variable": {"params": {"omeg": 0.25}},
-        "runs": {"params": {"omega": 0.25}, "device": "FRESNEL", "shots": 5000},
-        "tag": {"params": {"omega": 0.25}, "tags": ["two words"]},
-    }
-    lab.manifest("exp", jobs)
+@pytest.mark.parametrize("command", [("validate",), ("plan",), ("apply", "--yes")])
+def test_flaws_of_jobs_are_told_with_their_places_before_anybody_is_asked(
+    lab: Lab, account: Cloud, command: tuple[str, ...]
+) -> None:
+    lab.write("specs/programs/broken.json", '{"version": "1",\n "name": }')
+    lab.write(
+        "specs/exp.yaml",
+        """\
+name: exp
+defaults: {provider: person, device: EMU_FREE, program: programs/rabi.json, shots: 20}
+jobs:
+  named:
+    params: {omeg: 0.25}
+  tagged:
+    params: {omega: 0.25}
+    tags: [fine, two words]
+  swept:
+    matrix: {omega: [[0.1, 0.2]]}
+    params: {omega: "{{ matrix.omega }}"}
+  broken:
+    program: programs/broken.json
+""",
+    )
+
+    answer = lab.type(*command)
+
+    assert answer.code == 65
+    assert answer.err.splitlines() == [
+        "specs/exp.yaml:5:5: jobs.named.params.omega: the sequence needs a value for it",
+        "specs/exp.yaml:5:14: jobs.named.params.omeg: the sequence has no such variable; it has omega",
+        'specs/exp.yaml:8:18: jobs.tagged.tags[1]: "two words" cannot be a tag there; '
+        'use letters, digits, ".", "_" and "-", at most 64',
+        "specs/exp.yaml:11:21: jobs.swept.params.omega: it is [0.1, 0.2]; a number is needed",
+        "specs/exp.yaml:13:14: jobs.broken.program: line 2 of it: the program is not JSON: expecting value; "
+        "write it with Pulser: sequence.to_abstract_repr()",
+    ]
+    assert batches(account) == []
+
+
+def test_what_the_cloud_alone_knows_is_told_before_anything_is_sent(lab: Lab, account: Cloud) -> None:
+    lab.manifest("exp", {"runs": {"params": {"omega": 0.25}, "device": "FRESNEL", "shots": 5000}})
 
     answer = lab.type("apply", "--yes")
 
-    assert (answer.code, answer.out) == (3, "exp: 3 held; results in results/exp\n")
-    told = [line for line in answer.err.splitlines() if line.startswith("refused    exp.tag ")]
-    assert len(told) == 1
-    assert "omega" not in told[0]
-    for words in (
-        "variable.params.omeg: the sequence has no such variable; it has omega",
-        "runs.shots: 5000 runs are too many for FRESNEL, which takes 2000",
-        'tag.tags: "two words" cannot be a tag there; use letters, digits, ".", "_" and "-", at most 64',
-    ):
-        assert words in answer.err
+    assert (answer.code, answer.out) == (3, "exp: 1 held; results in results/exp\n")
+    assert "runs.shots: 5000 runs are too many for FRESNEL, which takes 2000" in answer.err
     assert batches(account) == []
 
 

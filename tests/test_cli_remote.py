@@ -210,6 +210,23 @@ def test_cancel_of_what_has_ended_is_a_usage_error(desk: Desk, cloud: Cloud) -> 
     assert (answer.code, answer.err) == (64, '"exp.one" is succeeded; only a live job can be cancelled\n')
 
 
+def test_a_pattern_cancels_what_lives_of_what_it_means(desk: Desk, cloud: Cloud) -> None:
+    manifest(desk, "a", "c")
+    desk.run("apply", "--yes")
+    cloud.duration = 1e9
+    manifest(desk, "a", "b", "c")
+    desk.run("apply", "--yes", "--no-wait")
+
+    named = desk.run("cancel", "exp.*", "exp.a")
+    assert (named.code, [run.cancelled for run in cloud.runs]) == (64, [False] * 3)
+    meant = desk.run("cancel", "exp.*")
+    again = desk.run("cancel", "exp.*")
+
+    assert (meant.code, meant.out, meant.err) == (0, "exp.b: cancelled\n", "")
+    assert again.code == 64
+    assert '"exp.b" is cancelled; only a live job can be cancelled\n' in again.err
+
+
 def test_a_changed_job_waits_for_a_word_about_the_one_that_runs(desk: Desk, cloud: Cloud) -> None:
     cloud.duration = 1e9
     manifest(desk)

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "qrun"
 
 # From the ground up; a unit may import units above it in this list and nothing below.
 LAYERS = (
-    {"errors", "canonical", "clock", "budget", "redact", "failpoint"},
+    {"errors", "canonical", "clock", "budget", "foreign", "redact", "failpoint"},
     {"job", "archive", "pace"},
     {"record", "connection"},
     {"http"},

@@ -226,8 +226,8 @@ def test_where_nobody_may_see_the_devices_the_public_ones_serve() -> None:
         ({"shots": None, "device": "FRESNEL", "options": {"backend_configuration": {}}}, "a number of runs is needed"),
         ({"shots": 501, "device": "FRESNEL"}, "job.shots: 501 runs are too many for FRESNEL, which takes 500"),
         ({"program": sequence(*"abcd"), "device": "FRESNEL"}, "4 atoms are too many for FRESNEL, which takes 3"),
-        ({"tags": ("qr1abc",)}, 'job.tags: "qr1abc" begins as the marks of qrun do'),
-        ({"tags": ("two words",)}, 'job.tags: "two words" cannot be a tag there'),
+        ({"tags": ("qr1abc",)}, 'job.tags[0]: "qr1abc" begins as the marks of qrun do'),
+        ({"tags": ("two words",)}, 'job.tags[0]: "two words" cannot be a tag there'),
         ({"tags": ("x" * 65,)}, "cannot be a tag there; use letters"),
     ],
 )
@@ -249,7 +249,7 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
     error = fails(Rejected, clock, there, job("a", shots=None, params={}), job("b"), job("c", tags=("qrx",)))
 
     assert error.members == ("a", "c")
-    assert [problem.field for problem in error.problems] == ["a.shots", "a.params.omega", "c.tags"]
+    assert [problem.field for problem in error.problems] == ["a.shots", "a.params.omega", "c.tags[0]"]
 
 
 def test_an_emulator_with_a_configuration_of_its_own_needs_no_number_of_runs() -> None:

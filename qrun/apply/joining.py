@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, cast
 
 from qrun.containers import noted_open
+from qrun.errors import QrunError
 from qrun.fact import Noted
 from qrun.provider import Containers
 from qrun.record import Handle
@@ -35,3 +36,21 @@ async def open_container(apply: Apply, connection: str, job: Job) -> Handle | No
             closed.add(held)
             await apply.ledger.commit(Noted(marker=attempt.marker, facts=SHUT))
     return None
+
+
+async def look_at_open(apply: Apply) -> None:
+    """What is noted as open and has been closed elsewhere is noted as such; where nobody answers, nothing changes."""
+    open_: dict[Handle, bool] = {}
+    for held, record, attempt in list(noted_open(apply.store.records)):
+        if held not in open_:
+            open_[held] = await _may_be_open(apply, attempt.connection or record.provider, held)
+        if not open_[held]:
+            await apply.ledger.commit(Noted(marker=attempt.marker, facts=SHUT))
+
+
+async def _may_be_open(apply: Apply, connection: str, held: Handle) -> bool:
+    try:
+        provider = apply.connect(connection)
+        return not provider.capabilities.opens or await cast(Containers, provider).opened(held)
+    except QrunError:
+        return True

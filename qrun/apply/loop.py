@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from qrun.apply.joining import look_at_open
 from qrun.apply.ledger import Ledger, Store
 from qrun.apply.publication import Command, Publication
 from qrun.apply.recover import Recoverer
@@ -136,6 +137,8 @@ class Apply:
             raise self.fatal
         self._forget_interrupted()
         self.recoverer.tell_unclaimed()
+        if not self.policy.submit:
+            await look_at_open(self)
         self.store.publish(rest=True)
         await self._published()
         self.outcome.left = self.watcher.left()

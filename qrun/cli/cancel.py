@@ -6,7 +6,7 @@ With `--remote` the jobs are those of an account, and nothing is recorded.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from qrun.cli.project import view
 from qrun.cli.reading import Reading, read
 from qrun.cli.remote import cancel_there, connections
 from qrun.cli.running import Orders, prepared, take, typed
-from qrun.cli.selection import Name, select
+from qrun.cli.selection import Name, exactly, select
 from qrun.errors import Problem, ProviderError, QrunError, StoreError, UsageError
 from qrun.plan import Policy
 from qrun.providers import capabilities
@@ -61,7 +61,7 @@ def command(
     reading = read(manifests, given_values(var, var_json, var_files))
     known = _known(reading)
     chosen = select(jobs, known)
-    live = _live(chosen, known)
+    live = _live(chosen, known, named=exactly(jobs, known))
     answers, errors = asyncio.run(_ask(reading, live))
     errors += _recorded(reading, chosen)
     for error in errors:
@@ -88,8 +88,11 @@ def _known(reading: Reading) -> dict[Name, tuple[Job | None, Record | None]]:
     return found
 
 
-def _live(chosen: Sequence[Name], known: Mapping[Name, tuple[Job | None, Record | None]]) -> dict[Name, Record]:
-    problems, live = [], {}
+def _live(
+    chosen: Sequence[Name], known: Mapping[Name, tuple[Job | None, Record | None]], *, named: Collection[Name]
+) -> dict[Name, Record]:
+    """A UsageError for each that does not live and was named, and for what a pattern means where nothing lives."""
+    problems, live, blamed = [], {}, False
     for name in chosen:
         job, record = known[name]
         if job is not None and not capabilities(job.target.provider).remote:
@@ -100,7 +103,9 @@ def _live(chosen: Sequence[Name], known: Mapping[Name, tuple[Job | None, Record 
             problems.append(Problem(message=f'"{job_name(*name)}" is {phase}; only a live job can be cancelled'))
         else:
             live[name] = record
-    if problems:
+            continue
+        blamed = blamed or name in named
+    if problems and (blamed or not live):
         raise UsageError(*problems)
     return live
 

@@ -93,9 +93,9 @@ def document(works: Sequence[Work], errors: Sequence[QrunError], code: int) -> d
 def _last_words(works: Sequence[Work], every: Sequence[Standing], orders: Orders) -> list[str]:
     if not works and orders.nothing is not None:
         return [f"nothing to do: {orders.nothing}"]
-    if all(work.outcome is None and work.error is None for work in works):
+    if all(work.proposal.rests and work.error is None for work in works):
         return [nothing_to_do(every)]
-    told = [work for work in works if work.outcome is not None]
+    told = [work for work in works if work.outcome is not None and not work.proposal.rests]
     if len(told) > ONE_BY_ONE:
         folder = os.path.dirname(told[0].folder)
         return [f"{count(len(told), 'experiment')}: {phases(render_jobs.counts(every))}; results in {folder}"]

@@ -23,7 +23,7 @@ from qrun.cli.remote import handle as handle_of
 from qrun.cli.selection import Name, select
 from qrun.errors import Problem, UsageError
 from qrun.job import Job
-from qrun.manifest import Experiment
+from qrun.manifest import Experiment, content
 from qrun.record import Handle
 from qrun.render.safe import safe
 from qrun.render.words import job_name, listed
@@ -170,7 +170,8 @@ def _same(place: Place, there: Connection, names: Sequence[Name], handle: Handle
 
 def _compare(place: Place, job: Job, recalled: Recalled, there: Connection) -> None:
     """A UsageError names every difference. What the provider cannot give back is told."""
-    different, unknown = compared(job, recalled, there)
+    root = place.reading.settings.root
+    different, unknown = compared(job, recalled, there, lambda program: content(root, program))
     if different:
         file, line = place.experiment.file, job.line
         raise UsageError(*[Problem(file=file, line=line, message=message) for message in different])

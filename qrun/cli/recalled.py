@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
+from qrun.canonical import canonical
 from qrun.cli.reading import capabilities
 from qrun.cli.why import identity
 from qrun.containers import container
@@ -76,22 +77,35 @@ async def _members(provider: Provider, name: Handle) -> Sequence[Found] | None:
 # --- one of them ------------------------------------------------------------------------------------------------------
 
 
-def compared(job: Job, recalled: Recalled, there: Connection) -> tuple[Sequence[str], Sequence[str]]:
+def compared(
+    job: Job, recalled: Recalled, there: Connection, content: Callable[[Program], bytes]
+) -> tuple[Sequence[str], Sequence[str]]:
     """Every difference in what makes a job this job and no other, and the fields that could not be compared.
 
-    A field that the provider leaves out is empty there; one that it gives as None it cannot tell.
+    A field that the provider leaves out is empty there; one that it gives as None it cannot tell. Programs that are
+    JSON are compared as such: a service may give one back in another spelling. `content` is that of ours.
     """
     one, two = identity(rendered(job)), identity(rendered(recalled_job(recalled, there, job.experiment, job.key)))
     unknown = {field for field, value in recalled.fields.items() if value is None}
     if job.programs and not recalled.programs:
         unknown.add("program")
     silent = unknown | ({"site"} if None in (job.target.site, there.site) else set())
+    if _same_json([content(program) for program in job.programs], [data for _, data in recalled.programs]):
+        silent.add("program")
     different = [
         f'"{safe(job.name)}" has {_value(field, one)}, and "{safe(recalled.found.handle)}" has {_value(field, two)}'
         for field in dict.fromkeys([*one, *two])
         if _family(field) not in silent and one.get(field) != two.get(field)
     ]
     return different, sorted(unknown & set(map(_family, one)))
+
+
+def _same_json(ours: Sequence[bytes], theirs: Sequence[bytes]) -> bool:
+    try:
+        one, two = ([canonical(json.loads(data)) for data in some] for some in (ours, theirs))
+        return bool(one) and one == two
+    except (ValueError, TypeError, RecursionError):
+        return False
 
 
 def programs_of(recalled: Recalled) -> dict[str, bytes]:

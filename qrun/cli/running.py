@@ -335,9 +335,9 @@ def take(works: Sequence[Work], reading: Reading, orders: Orders, emit: Callable
         for step in work.proposal.steps:
             if step.action is Action.HOLD and step.pair.key in work.proposal.held:
                 emit(Held(experiment=work.name, job=step.pair.key, reason=step.reason))
-    busy = [work for work in works if not work.proposal.rests]
+    busy = [work for work in works if not _rests(work)]
     for work in works:
-        if work.proposal.rests:
+        if _rests(work):
             _tidy(work)
             emit(Started(experiment=work.name, steps=0, resting=len(work.proposal.jobs)))
     if busy:
@@ -361,6 +361,11 @@ def take(works: Sequence[Work], reading: Reading, orders: Orders, emit: Callable
         for words in work.store.told:
             emit(Warned(experiment=work.name, message=words))
     return [work.error for work in works if work.error is not None]
+
+
+def _rests(work: Work) -> bool:
+    """Whether the loop would do nothing; one that sends nothing looks whether open batches still are."""
+    return work.proposal.rests and (work.policy.submit or not work.opened)
 
 
 def _tidy(work: Work) -> None:

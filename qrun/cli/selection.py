@@ -35,6 +35,11 @@ def select(patterns: Sequence[str], known: Iterable[Name]) -> list[Name]:
     return [name for name in names if name in found]
 
 
+def exactly(patterns: Sequence[str], known: Iterable[Name]) -> set[Name]:
+    """Those that a pattern spells out."""
+    return {name for name in known if not set(patterns).isdisjoint(_spellings(name))}
+
+
 def _meant(pattern: str, names: Collection[Name]) -> list[Name]:
     spelled = {name: _spellings(name) for name in names}
     exact = [name for name, forms in spelled.items() if pattern in forms]

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+from qrun.foreign import parse
 from qrun.http.client import ABSENT, Http
 from qrun.http.hosts import segment
 from qrun.http.policy import Call
-from qrun.http.reply import Reply, Words, parse
+from qrun.http.reply import Reply, Words
 
 __all__ = ["ABSENT", "Call", "Http", "Reply", "Words", "parse", "segment"]

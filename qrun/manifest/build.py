@@ -298,7 +298,7 @@ def _offered(target: Target, kind: str, offer: Kind) -> Setting:
 
 def _seen(flaw: Flaw) -> Verdict:
     where = "" if flaw.line is None else f"line {flaw.line} of it: "
-    return Verdict(path=flaw.path, message=f"{where}{flaw.message}", hint=flaw.hint)
+    return Verdict(path=flaw.path, message=f"{where}{flaw.message}", hint=flaw.hint, at_key=flaw.at_key)
 
 
 def _missing(name: str, hint: str) -> Verdict:

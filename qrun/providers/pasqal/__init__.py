@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 from qrun.provider import Capabilities, Kind, Recovery
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from qrun.connection import Access, Connection
+    from qrun.job import Job, Program
+    from qrun.provider import Flaw
     from qrun.providers.pasqal.provider import Pasqal
 
 PULSE: Final = "pulse"
@@ -101,6 +105,13 @@ WORKLOAD_OPTIONS: Final[dict[str, Any]] = {
     "properties": {"workload_type": _TYPE},
 }
 
+
+def _flaws(job: Job, content: Callable[[Program], bytes]) -> Iterable[Flaw]:
+    from qrun.providers.pasqal.flaws import flaws
+
+    return flaws(job, content)
+
+
 CAPABILITIES: Final = Capabilities(
     provider="pasqal",
     kinds={
@@ -108,11 +119,13 @@ CAPABILITIES: Final = Capabilities(
             fields=frozenset({"program", "shots", "params", "options", "tags"}),
             required=frozenset({"program"}),
             options=PULSE_OPTIONS,
+            flaws=_flaws,
         ),
         WORKLOAD: Kind(
             fields=frozenset({"program", "options", "tags"}),
             required=frozenset({"program", "options"}),
             options=WORKLOAD_OPTIONS,
+            flaws=_flaws,
         ),
     },
     default_kind=PULSE,

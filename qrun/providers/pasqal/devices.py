@@ -9,7 +9,7 @@ from typing import Any, Final
 from qrun.canonical import canonical
 from qrun.clock import Clock
 from qrun.errors import Denied, Missing, ProviderError, Rejected, Unexpected
-from qrun.http import parse
+from qrun.foreign import parse
 from qrun.provider import Device
 from qrun.providers.pasqal.core import Core
 from qrun.providers.pasqal.envelope import held

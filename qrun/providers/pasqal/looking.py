@@ -14,6 +14,7 @@ from qrun.providers.pasqal.places import Route
 from qrun.record import Handle
 
 OPENED: Final = 20  # batches that a search opens to see what was sent in them; of more, each job is asked for later
+UNFIT: Final = 422
 REMEMBERED: Final = 1000  # batches whose sequence need not be fetched again
 ORDER: Final = (("order_by", "creation_order"), ("order_by_direction", "ASC"))
 
@@ -164,7 +165,7 @@ class Look:
 
     async def contents(self, batch: Handle) -> Sequence[Found]:
         """The jobs of a batch, whoever made it; raises Missing."""
-        told = await self.batch(batch)
+        told = await self._named(Route.BATCH, batch)
         sent = await self.sent(batch)
         return [wire.found(job, told, payload=sending.fingerprint(sent, job)) for job in await self.jobs(batch)]
 
@@ -172,16 +173,25 @@ class Look:
         if self.core.ovh:
             raise Missing(f'"{self.core.name}" has no batch "{name}"', hint="a job is named with its batch: BATCH/JOB")
         try:
-            return wire.handle(await self.core.one(Route.JOB, name))
+            return wire.handle(await self._named(Route.JOB, name))
         except Missing:
             pass
         try:
-            await self.core.one(Route.WORKLOAD, name)
+            await self._named(Route.WORKLOAD, name)
         except Missing as error:
             hint = "check the id, and that its project is one of this account"
             message = f'"{self.core.name}" has no batch, no job and no workload "{name}"'
             raise Missing(message, hint=hint, status=error.status, words=error.words) from error
         return name
+
+    async def _named(self, route: Route, name: str) -> Document:
+        """What a person named: where the service says that this is no id at all, there is none."""
+        try:
+            return await self.core.one(route, name)
+        except Unexpected as error:
+            if error.status != UNFIT:
+                raise
+            raise Missing(str(error), status=error.status, words=error.words) from error
 
 
 NEWEST: Final = (("order_by", "created_at"), ("order_by_direction", "DESC"))

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from qrun.errors import Unexpected
-from qrun.http import parse
+from qrun.foreign import parse
 from qrun.providers.pasqal import PULSE, WORKLOAD
+from qrun.providers.pasqal.sending import plain
 from qrun.providers.pasqal.wire import said, unmarked
 
 Document = Mapping[str, Any]
@@ -24,7 +25,7 @@ def fields(job: Document, batch: Document) -> dict[str, Any]:
         "device": said(batch, "device_type") or _built_in(batch) or _needed(batch, "device_type"),
         "kind": PULSE,
         "shots": job.get("runs"),
-        "params": job.get("variables"),
+        "params": plain(job.get("variables")),
         "options": options,
         "tags": list(unmarked(batch)),
     }

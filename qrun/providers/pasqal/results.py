@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from qrun.errors import Unexpected
-from qrun.http import parse
+from qrun.foreign import parse
 from qrun.providers.pasqal.sequence import SequenceError, names
 
 BITS: Final = re.compile(r"[01]+")

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final
 
 from qrun.canonical import canonical, digest
 from qrun.errors import Problem, Rejected
-from qrun.http import parse
+from qrun.foreign import parse
 from qrun.job import Job
+from qrun.provider import Flaw
 from qrun.providers.pasqal import MEMBERS, WORKLOAD
-from qrun.providers.pasqal.sequence import SequenceError, flaws, read
+from qrun.providers.pasqal.flaws import flaws, wrong_tags
+from qrun.providers.pasqal.sequence import read
 
 Programs = Mapping[str, bytes]
 
-TAG: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-OURS: Final = re.compile(r"qr[1x]")
-EMULATOR: Final = "EMU_"
-RUNS: Final = 2**53 - 1
 # What the emulators do anyway; a configuration that says so is the same as one that does not.
 USUAL: Final[Mapping[str, Any]] = {
     "strict_validation": False,
@@ -78,7 +75,7 @@ def webhook(job: Job) -> str | None:
 
 def check(jobs: Sequence[Job], programs: Programs) -> None:
     """Raises Rejected that names every job with which something is wrong, and all that is."""
-    found = [(job, problem) for job in jobs for problem in _problems(job, programs)]
+    found = [(job, _told(job, flaw)) for job in jobs for flaw in flaws(job, lambda program: programs[program.sha256])]
     if found:
         raise refused(found)
 
@@ -92,61 +89,17 @@ def problem(job: Job, message: str, *, field: str | None = None, hint: str | Non
     return Problem(message=message, field=where, hint=hint, **place)
 
 
-def _problems(job: Job, programs: Programs) -> Iterator[Problem]:
-    if len(job.programs) > 1:
-        yield problem(job, "only one program fits", field="program", hint="make one job of each")
-        return
-    yield from (problem(job, words, field="tags", hint=hint) for words, hint in _wrong_tags(job.tags))
-    yield from _wrong_workload(job, programs) if job.kind == WORKLOAD else _wrong_pulse(job, programs)
+def _told(job: Job, flaw: Flaw) -> Problem:
+    file = job.programs[0].path if flaw.path == ("program",) and job.programs else None
+    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in flaw.path)
+    return problem(job, flaw.message, field=field[1:], hint=flaw.hint, file=file, line=flaw.line)
 
 
 def check_tags(tags: Sequence[str]) -> None:
     """Raises Rejected for tags that a batch cannot have."""
-    found = list(_wrong_tags(tags))
+    found = list(wrong_tags(tags))
     if found:
-        raise Rejected(*[Problem(message=words, hint=hint) for words, hint in found])
-
-
-def _wrong_tags(tags: Sequence[str]) -> Iterator[tuple[str, str]]:
-    for tag in tags:
-        if OURS.match(tag):
-            yield f'"{tag}" begins as the marks of qrun do', "choose another tag"
-        elif not TAG.fullmatch(tag):
-            yield f'"{tag}" cannot be a tag there', 'use letters, digits, ".", "_" and "-", at most 64'
-
-
-def _wrong_pulse(job: Job, programs: Programs) -> Iterator[Problem]:
-    yield from _wrong_runs(job)
-    (program,) = job.programs
-    try:
-        sequence = read(programs[program.sha256])
-    except SequenceError as error:
-        hint = "write it with Pulser: sequence.to_abstract_repr()"
-        yield problem(job, str(error), field="program", hint=hint, file=program.path, line=error.line)
-        return
-    for name, words in flaws(sequence, job.params):
-        yield problem(job, words, field=f"params.{name}")
-
-
-def _wrong_runs(job: Job) -> Iterator[Problem]:
-    if job.shots is None:
-        if "backend_configuration" not in job.options or not job.target.device.startswith(EMULATOR):
-            hint = "only an emulator with a backend_configuration runs without"
-            yield problem(job, "a number of runs is needed", field="shots", hint=hint)
-    elif not 1 <= job.shots <= RUNS:
-        yield problem(job, f"{job.shots} is not a number of runs", field="shots", hint="a whole number above 0 is due")
-
-
-def _wrong_workload(job: Job, programs: Programs) -> Iterator[Problem]:
-    (program,) = job.programs
-    try:
-        told = parse(programs[program.sha256])
-        if not isinstance(told, Mapping):
-            raise ValueError("it is not an object")
-        canonical(told)
-    except ValueError as error:
-        hint = "the program of a workload is its configuration: a JSON object"
-        yield problem(job, f"the program cannot be used: {error}", field="program", hint=hint, file=program.path)
+        raise Rejected(*[Problem(message=flaw.message, hint=flaw.hint) for flaw in found])
 
 
 # --- what we say ------------------------------------------------------------------------------------------------------
