@@ -60,7 +60,8 @@ official-pasqal:
 		tests/test_cli_pasqal_sdk.py tests/test_cli_pasqal_tutorial.py
 
 kill-sweep: $(VENV)/.test
-	KILLS=all $(BIN)/python -m pytest -o faulthandler_timeout=0 tests/test_kill.py tests/test_kill_cloud.py tests/test_crowd_cloud.py
+	KILLS=all $(BIN)/python -m pytest -o faulthandler_timeout=0 tests/test_kill.py tests/test_kill_cloud.py tests/test_crowd_cloud.py \
+		tests/test_kill_pasqal.py tests/test_kill_calls_pasqal.py
 
 bench:
 	$(MAKE) VENV=.venv-bench .venv-bench/.bench

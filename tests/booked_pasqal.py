@@ -28,6 +28,7 @@ from tests.killing import Look, typed
 
 APPLY: Final = ("apply", "--yes", "--not-sent-elsewhere")
 MOMENT: Final = 0.5  # seconds without an answer from a stand-in on this machine, after which none will come
+BRIEF: Final = 0.02  # seconds in which whatever is under way in a thread is done
 
 MODULES: Final = (
     *("cli.apply", "cli.cancel", "cli.close", "cli.conclusion", "cli.course", "cli.resolve", "cli.running"),
@@ -60,19 +61,23 @@ UNCLEAR: Final = ("intent", "uncertain")
 
 
 def project(desk: Desk, account: Cloud, jobs: Jobs, **settings: Any) -> Desk:
-    """The connection stands in the user's own file, so that its password need not be in any variable."""
+    """The connection stands in the user's own file, so that its password need not be in any variable. By way of OVH
+    the same words are a token.
+    """
     (secret := desk.write(".config/password", account.token)).chmod(0o600)
+    ovh = settings.get("variant") == "ovh"
     told: dict[str, Any] = {
         "type": "pasqal",
         "core_url": account.core,
         "account_url": f"{account.url}/account",
         "token_url": account.token_url,
         "project_id": account.project,
-        "username": account.username,
+        **({} if ovh else {"username": account.username}),
         **settings,
     }
     lines = [f"{name} = {json.dumps(value)}" for name, value in told.items()]
-    text = "\n".join(["[connections.atoms]", *lines, f'password = {{ file = "{secret}" }}', ""])
+    proof = f'{"token" if ovh else "password"} = {{ file = "{secret}" }}'
+    text = "\n".join(["[connections.atoms]", *lines, proof, ""])
     desk.write(".config/qrun/config.toml", text).chmod(0o600)
     desk.write("specs/programs/rabi.json", PARAMETRIZED)
     write(desk, jobs)
@@ -109,22 +114,47 @@ def _import() -> None:
         import_module(f"qrun.{name}")
 
 
+class Waiting:
+    """Whether somebody waits for an answer on a connection, or for the connection."""
+
+    def __init__(self) -> None:
+        self.protocol: Any = None
+
+    @property
+    def lasts(self) -> bool:
+        return self.protocol is None or getattr(self.protocol, "_waiter", True) is not None
+
+
 class Skipping(selectors.DefaultSelector):
     """Where nothing comes for a moment, nothing will: the time until the next timer is over at once."""
 
     skipped = 0.0  # by all of a process
+    waiting: Final[list[Waiting]] = []
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None or timeout <= MOMENT:
+        moment = MOMENT if any(each.lasts for each in self.waiting) else BRIEF
+        if timeout is None or timeout <= moment:
             return super().select(timeout)
-        found = super().select(MOMENT)
-        Skipping.skipped += 0.0 if found else timeout - MOMENT
+        found = super().select(moment)
+        Skipping.skipped += 0.0 if found else timeout - moment
         return found
+
+
+class Loop(asyncio.SelectorEventLoop):
+    async def create_connection(self, *given: Any, **named: Any) -> Any:
+        Skipping.waiting.append(waiting := Waiting())
+        try:
+            made = await super().create_connection(*given, **named)
+        except BaseException:
+            Skipping.waiting.remove(waiting)
+            raise
+        waiting.protocol = made[1]
+        return made
 
 
 class Skips(asyncio.DefaultEventLoopPolicy):
     def new_event_loop(self) -> asyncio.AbstractEventLoop:
-        return asyncio.SelectorEventLoop(Skipping())
+        return Loop(Skipping())
 
 
 def skip() -> None:
@@ -169,6 +199,16 @@ def sent(account: Cloud) -> dict[str, int]:
     books = account.books()
     batches = {f"{batch['id']}/{job['id']}": job["runs"] for batch in books["batches"] for job in batch["jobs"]}
     return batches | {work["id"]: work["config"]["runs"] for work in books["workloads"]}
+
+
+def asked(account: Cloud, route: str) -> int:
+    """How many requests to a route, whose ids are stars here."""
+    routes = account.books()["routes"]
+    return sum(each["asked"] for name, each in routes.items() if _starred(name) == route)
+
+
+def _starred(route: str) -> str:
+    return "/".join("*" if part.startswith("{") else part for part in route.split("/"))
 
 
 def bought_once(account: Cloud, look: Look, wanted: Wanted) -> None:
@@ -217,6 +257,7 @@ def attempts(desk: Desk, *keys: str) -> dict[str, list[tuple[str | None, str]]]:
     return {r["key"]: [(a.get("handle"), a["phase"]) for a in r["attempts"]] for r in records if r["key"] in keys}
 
 
-def standing(desk: Desk) -> dict[str, str]:
-    jobs = typed(desk, "status", "-o", "json").json["experiments"][0]["jobs"]
+def standing(desk: Desk, experiment: int = 0) -> dict[str, str]:
+    """By job; what was imported is the second experiment."""
+    jobs = typed(desk, "status", "-o", "json").json["experiments"][experiment]["jobs"]
     return {job["job"]: job["phase"] for job in jobs}

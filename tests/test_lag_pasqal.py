@@ -10,13 +10,15 @@ import httpx
 import pytest
 
 from qrun.apply import Apply, Outcome
-from qrun.clock import instant
+from qrun.clock import instant, stamp
+from qrun.errors import Uncertain
 from qrun.events import Adopted, Event
+from qrun.fact import Intended, Noted
 from qrun.job import Job, digests
 from qrun.plan import Policy
 from qrun.providers.pasqal import CAPABILITIES
-from qrun.record import Phase
-from tests.pasqal import SEQUENCE, Cloud, Fault, beside, job, lost, swallowed
+from qrun.record import Handle, Member, Phase
+from tests.pasqal import MARKER, SEQUENCE, Cloud, Fault, Pen, beside, job, lost, swallowed
 from tests.shelf import Killed, Shelf
 from tests.virtual import VirtualClock
 
@@ -80,6 +82,39 @@ class Scene:
 
         return self.clock.run(run())
 
+    def copies(self, *handles: Handle) -> None:
+        """As `retry --rebatch` does it: what is known before is durable, and no answer comes."""
+        members = tuple(
+            Member(key=record.key, digest=record.digest, attempt=2, payload=record.last.payload)
+            for record in self.shelf.records
+            if record.handle in handles and record.last is not None
+        )
+        marker, parent = MARKER, Handle(handles[0].partition("/")[0])
+        told = [self.shelf.job(each.key, each.digest) for each in members]
+        self.shelf.note(
+            Intended(
+                marker=marker,
+                connection="atoms",
+                step="rebatch",
+                members=members,
+                jobs=tuple(told),
+                digests_without_site=tuple(each.digest for each in members),
+                sent=stamp(self.clock.now()),
+                container=parent,
+            )
+        )
+
+        async def ask() -> None:
+            pasqal = beside(self.cloud)
+            try:
+                await pasqal.again(handles, Noting(self.shelf, marker))
+            finally:
+                await pasqal.aclose()
+
+        with pytest.raises((Uncertain, Killed)):
+            self.clock.run(ask())
+        self.shelf = self.shelf.reopened()
+
     def dies(self, *jobs: Job) -> None:
         with pytest.raises(BaseExceptionGroup) as caught:
             self.apply(*jobs)
@@ -95,6 +130,19 @@ class Scene:
 
     def adopted(self) -> set[str]:
         return {event.found for event in self.events if isinstance(event, Adopted)}
+
+
+class Noting(Pen):
+    """Its notes are durable."""
+
+    def __init__(self, shelf: Shelf, marker: str) -> None:
+        super().__init__()
+        self.shelf = shelf
+        self.marker = marker
+
+    async def note(self, **facts: str) -> None:
+        await super().note(**facts)
+        self.shelf.note(Noted(marker=self.marker, facts=facts))
 
 
 def jobs(*shots: int, opens: bool = False) -> Sequence[Job]:
@@ -135,6 +183,45 @@ def test_jobs_that_joined_and_that_no_list_shows_yet_are_not_added_again(fault: 
 
     assert (scene.runs(), len(scene.cloud.creates)) == ([10, 20, 30], 1)
     assert (scene.phases(), scene.adopted()) == ({Phase.SUCCEEDED}, {"list"})
+
+
+@pytest.mark.parametrize("lag", LAGS)
+@pytest.mark.parametrize("fault", [lost, killed], ids=["the answer is lost", "the command is killed"])
+@pytest.mark.parametrize("earlier", [False, True], ids=["the first copy", "a copy beside an earlier one"])
+def test_a_copy_that_no_list_shows_yet_is_found_by_its_parent_and_not_asked_for_again(
+    fault: Fault, lag: float, earlier: bool
+) -> None:
+    scene = Scene()
+    scene.apply(*jobs(10, 20))
+    handles = [record.handle for record in scene.shelf.records if record.handle is not None]
+    if earlier:
+        scene.cloud.new("DONE", "DONE", parent_id=handles[0].partition("/")[0], tags=[])
+        scene.clock.run(scene.clock.sleep(lag))
+    scene.cloud.lag = lag
+    scene.cloud.script["POST batch/rebatch"] = [fault]
+
+    scene.copies(*handles)
+    scene.apply(policy=Policy(submit=False))
+
+    assert scene.cloud.asked("POST batch/rebatch") == 1
+    copies = [f"{job['batch_id']}/{job['id']}" for job in scene.cloud.jobs.values() if job["parent_id"]]
+    assert [record.handle for record in scene.shelf.records] == copies
+    assert (scene.phases(), scene.adopted()) == ({Phase.SUCCEEDED}, {"list"})
+
+
+def test_that_no_copy_came_is_said_once_no_list_can_lag_so_far_and_none_is_asked_for_again() -> None:
+    scene = Scene()
+    scene.apply(*jobs(10))
+    handles = [record.handle for record in scene.shelf.records if record.handle is not None]
+    scene.cloud.script["POST batch/rebatch"] = [swallowed]
+    scene.copies(*handles)
+    begun = scene.clock.now()
+
+    outcome = scene.apply(policy=Policy(submit=False))
+
+    assert "0 jobs came since the intent where 1 were sent" in outcome.held["runs-10"]
+    assert round(scene.clock.now() - begun) >= SETTLE
+    assert (scene.phases(), scene.cloud.asked("POST batch/rebatch")) == ({Phase.UNCERTAIN}, 1)
 
 
 def test_that_a_batch_was_never_made_is_believed_ten_minutes_after_the_send_and_not_before() -> None:

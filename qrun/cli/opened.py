@@ -1,6 +1,6 @@
 """Batches that may still take more jobs, as the results have them noted, and how every command tells of them.
 
-Only the provider knows whether a batch is still open; it is asked when a job may join, by `qrun sync` and by `qrun close`.
+Only the provider knows whether a batch is still open; it is asked when a job may join, by `qrun sync`, by `qrun close`.
 """
 
 from __future__ import annotations

@@ -16,7 +16,9 @@ from qrun.cli.imported import imported, shown_job
 from qrun.cli.out import say
 from qrun.cli.project import spent, view
 from qrun.cli.reading import Reading, capabilities
-from qrun.cli.remote import agreed, through
+from qrun.cli.remote import agreed, through, views
+from qrun.cli.remote import connection as connection_of
+from qrun.cli.remote import known as known_at
 from qrun.cli.running import prepared
 from qrun.cli.selection import Name, select
 from qrun.containers import container
@@ -84,11 +86,9 @@ def rebatch(
         errors = send(copies, settings)
         for work in works:
             errors += take_in(work, (), reading, meant)
-        ends = [
-            (copy, standing(copy.work, _job(copy.work, r), r.key, r.digest)) for copy in copies for r in copy.records
-        ]
+        ends = [(r, standing(copy.work, _job(copy.work, r), r.key, r.digest)) for copy in copies for r in copy.records]
         if meant.output == "table":
-            say("\n".join(_line(copy, end) for copy, end in ends))
+            say("\n".join(_line(before, end) for before, end in ends))
         return conclude([end for _, end in ends], reading, errors, meant.output, works=works)
 
 
@@ -154,6 +154,8 @@ def _copies(work: Work, chosen: Sequence[Name], settings: Settings) -> list[Copy
             assert record.handle is not None
             there = through(settings, None, record, work.store.job(record.key, record.digest))
             groups.setdefault((there, container(record.handle)), []).append(record)
+    seen = views(settings)
+    handles = {there: known_at(connection_of(settings, there), seen).handles for there, _ in groups}
     return [
         Copy(
             work=work,
@@ -161,6 +163,7 @@ def _copies(work: Work, chosen: Sequence[Name], settings: Settings) -> list[Copy
             container=held,
             records=part,
             marker=marker(settings.project, work.name, members_of(part)),
+            known=handles[connection],
         )
         for (connection, held), records in groups.items()
         for part in _parts(records)
@@ -193,10 +196,10 @@ def _before_sending(copies: Sequence[Copy], settings: Settings, *, yes: bool) ->
     agreed(words, yes=yes, hint="add --yes to do it without being asked")
 
 
-def _line(copy: Copy, end: Standing) -> str:
+def _line(before: Record, end: Standing) -> str:
     name = job_name(end.experiment, end.key)
     last = end.record.last if end.record is not None else None
-    if last is None or last.marker != copy.marker:
+    if last is None or before.last is None or last.n == before.last.n:
         return f"{name}: not sent, {end.phase}"
     if last.handle is None:
         return f"{name}: sent, and its outcome is not known; qrun sync looks for it"

@@ -137,6 +137,17 @@ class Look:
         batches = [each for each in await self.children(marks.container) if wire.identity(each) not in known]
         return await self._members(batches, None, payloads=True)
 
+    async def copies(self, handles: Sequence[Handle]) -> Mapping[Handle, Sequence[Handle]]:
+        """What was made of each of these jobs of one batch, whoever asked for it. By way of OVH nothing can be made."""
+        children = [] if self.core.ovh else await self.children(handles[0].partition("/")[0])
+        made: dict[Handle, list[Handle]] = {handle: [] for handle in handles}
+        names = {handle.rpartition("/")[2]: handle for handle in handles}
+        for batch, jobs in (await self._jobs_of(children)).items():
+            for job in jobs:
+                if (handle := names.get(str(job.get("parent_id")))) is not None:
+                    made[handle].append(wire.handle({**job, "batch_id": batch}))
+        return made
+
     async def children(self, parent: str) -> list[Document]:
         """Batches that were made from this one. Nothing older than it is looked at."""
         born = wire.seconds((await self.sent(parent)).get("created_at"))

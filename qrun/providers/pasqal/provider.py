@@ -126,6 +126,10 @@ class Pasqal:
         """The same for jobs of one batch that are named: each one's new handle, in their order."""
         return await again(self.core, self.looking, handles, sending)
 
+    async def copies(self, handles: Sequence[Handle]) -> Mapping[Handle, Sequence[Handle]]:
+        """What was made of each of these jobs of one batch before, whoever asked for it."""
+        return await self.looking.copies(handles)
+
     async def _check_project(self) -> None:
         if self.project or self.core.ovh:
             return
