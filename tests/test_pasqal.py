@@ -14,7 +14,6 @@ from qrun.job import Job, rendered
 from qrun.provider import Filters, Found, Labels, Marks
 from qrun.providers.pasqal import connect
 from qrun.providers.pasqal.provider import Pasqal
-from qrun.providers.pasqal.submit import Which
 from qrun.record import Handle, Phase
 from tests.emulator_pasqal import PARAMETRIZED, Cloud, shared
 from tests.pasqal import MARK, MARKER, Basket, Pen, job, submission
@@ -221,16 +220,16 @@ def test_failed_jobs_run_once_more_and_are_found_by_their_parent(cloud: Cloud) -
         handles = await send(pasqal, swept(0.25, -1.0))
         await finish(pasqal, handles)
         pen = Pen()
-        found = await pasqal.rebatch(batch(handles[0]), Which(words=("ERROR",)), pen)
-        again = await pasqal.find(Marks(mark=MARK, step="rebatch", container=batch(handles[0]), noted=pen.noted))
-        return found, again, handles
+        made = await pasqal.again(handles[1:], pen)
+        found = await pasqal.find(Marks(mark=MARK, step="rebatch", container=batch(handles[0]), noted=pen.noted))
+        return made, found, await pasqal.copies(handles), handles
 
-    found, again, handles = run(cloud, story)
+    made, found, copies, handles = run(cloud, story)
 
-    assert [each.handle for each in found] == [each.handle for each in again]
-    assert len(found) == 1
-    assert batch(found[0].handle) != batch(handles[0])
-    assert found[0].payload == again[0].payload is not None
+    assert [each.handle for each in found] == made
+    assert batch(made[0]) != batch(handles[0])
+    assert found[0].payload is not None
+    assert copies == {handles[0]: [], handles[1]: made}
 
 
 def test_labels_replace_the_tags_of_a_batch(cloud: Cloud) -> None:

@@ -12,7 +12,6 @@ from qrun.clock import stamp
 from qrun.errors import Missing, Rejected, Unavailable, Unexpected
 from qrun.provider import Device, Filters, Found, Labels, Marks, Recalled
 from qrun.providers.pasqal.provider import Pasqal
-from qrun.providers.pasqal.submit import Which
 from qrun.record import Handle, Phase
 from tests.pasqal import (
     MARK,
@@ -511,7 +510,7 @@ def test_by_way_of_ovh_the_public_descriptions_serve() -> None:
     [
         lambda pasqal: pasqal.close(Handle("b1")),
         lambda pasqal: pasqal.relabel(Handle("b1"), Labels(markers=(MARKER,), mark=MARK, tags=())),
-        lambda pasqal: pasqal.rebatch(Handle("b1"), Which(words=("ERROR",)), Pen()),
+        lambda pasqal: pasqal.again([Handle("b1/j1")], Pen()),
         lambda pasqal: anext(pasqal.list(Filters())),
     ],
 )

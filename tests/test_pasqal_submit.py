@@ -12,7 +12,6 @@ from qrun.errors import Denied, ProviderError, Rejected, Unavailable, Uncertain,
 from qrun.job import Job, rendered
 from qrun.provider import Found, Marks, Recovery
 from qrun.providers.pasqal import CAPABILITIES
-from qrun.providers.pasqal.submit import Which
 from qrun.record import Handle
 from tests.pasqal import (
     MARK,
@@ -566,9 +565,9 @@ def test_a_batch_holds_a_hundred_jobs_or_as_many_as_they_say() -> None:
 # --- once more --------------------------------------------------------------------------------------------------------
 
 
-def rebatched(clock: VirtualClock, there: Cloud, parent: str, which: Which, pen: Pen) -> Sequence[Found]:
-    async def go() -> Sequence[Found]:
-        return await beside(there).rebatch(Handle(parent), which, pen)
+def once_more(clock: VirtualClock, there: Cloud, pen: Pen, *handles: str) -> Sequence[Handle]:
+    async def go() -> Sequence[Handle]:
+        return await beside(there).again([Handle(handle) for handle in handles], pen)
 
     return clock.run(go())
 
@@ -576,39 +575,27 @@ def rebatched(clock: VirtualClock, there: Cloud, parent: str, which: Which, pen:
 def test_failed_jobs_run_once_more_in_a_batch_of_their_own() -> None:
     there, clock = cloud()
     handles = there.new("DONE", "ERROR", "ERROR", tags=[])
-    parent, pen = handles[0].partition("/")[0], Pen()
+    pen = Pen()
 
-    hits = rebatched(clock, there, parent, Which(handles=(handles[1],), words=("ERROR",)), pen)
+    (made,) = once_more(clock, there, pen, handles[1])
 
-    assert [query for _, route, query, _ in there.seen if route == "POST batch/rebatch"] == [
-        [("id", handles[1].partition("/")[2]), ("status", "ERROR")]
-    ]
+    queries = [query for _, route, query, _ in there.seen if route == "POST batch/rebatch"]
+    assert queries == [[("id", handles[1].partition("/")[2])]]
     assert pen.steps == [{"known": ""}]
-    (hit,) = hits
-    assert there.jobs[hit.handle.partition("/")[2]]["variables"] == {"omega": 1}
-    assert hit.payload == payloads(clock, there, job())[0]
-
-
-def test_to_run_all_once_more_must_be_said() -> None:
-    there, clock = cloud()
-    (handle,) = there.new("ERROR")
-
-    with pytest.raises(Rejected, match="is not said"):
-        rebatched(clock, there, handle.partition("/")[0], Which(), Pen())
-
-    assert there.asked("POST batch/rebatch") == 0
+    copy = there.jobs[made.partition("/")[2]]
+    assert (copy["variables"], copy["parent_id"]) == ({"omega": 1}, handles[1].partition("/")[2])
 
 
 @pytest.mark.parametrize(("fault", "made"), [(lost, 1), (swallowed, 0)])
 def test_a_lost_batch_that_was_made_from_another_is_the_one_that_was_not_there_before(fault: Fault, made: int) -> None:
     there, clock = cloud()
     (handle,) = there.new("ERROR")
-    parent, pen, which = handle.partition("/")[0], Pen(), Which(handles=(handle,))
-    rebatched(clock, there, parent, which, Pen())
+    parent, pen = handle.partition("/")[0], Pen()
+    once_more(clock, there, Pen(), handle)
     there.script["POST batch/rebatch"] = [fault]
 
     with pytest.raises(Uncertain):
-        rebatched(clock, there, parent, which, pen)
+        once_more(clock, there, pen, handle)
     hits = found(clock, there, Marks(mark=MARK, step="rebatch", container=Handle(parent), noted=pen.noted))
 
     assert len(pen.noted["known"].split()) == 1
@@ -619,7 +606,7 @@ def test_a_lost_batch_that_was_made_from_another_is_the_one_that_was_not_there_b
 def test_a_batch_that_was_made_from_another_is_not_one_that_we_sent() -> None:
     there, clock = cloud()
     (handle,) = there.new("ERROR")
-    rebatched(clock, there, handle.partition("/")[0], Which(words=("ERROR",)), Pen())
+    once_more(clock, there, Pen(), handle)
 
     hits = found(clock, there, Marks(mark=MARK, marker=MARKER))
 

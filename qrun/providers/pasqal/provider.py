@@ -55,7 +55,7 @@ from qrun.providers.pasqal.fetching import DOCUMENT, RESULT, Fetching
 from qrun.providers.pasqal.looking import Look
 from qrun.providers.pasqal.places import Route, place
 from qrun.providers.pasqal.results import normal
-from qrun.providers.pasqal.submit import Body, Which, again, rebatch, submit
+from qrun.providers.pasqal.submit import Body, again, submit
 from qrun.providers.pasqal.watch import Watch
 from qrun.record import Handle
 
@@ -118,12 +118,8 @@ class Pasqal:
     async def submit(self, prepared: Prepared, sending: Sending) -> Sequence[Handle]:
         return await submit(self.core, self.looking, prepared.body, prepared.submission.jobs, sending)
 
-    async def rebatch(self, container: Handle, which: Which, sending: Sending) -> Sequence[Found]:
-        """The cloud's own way to run jobs of a closed batch once more, in a new one."""
-        return await rebatch(self.core, self.looking, container, which, sending)
-
     async def again(self, handles: Sequence[Handle], sending: Sending) -> Sequence[Handle]:
-        """The same for jobs of one batch that are named: each one's new handle, in their order."""
+        """The cloud's own way to run jobs of a closed batch once more, in a new one; their new handles, in order."""
         return await again(self.core, self.looking, handles, sending)
 
     async def copies(self, handles: Sequence[Handle]) -> Mapping[Handle, Sequence[Handle]]:

@@ -16,9 +16,9 @@ from qrun.canonical import canonical
 from qrun.errors import Missing, ProviderError, Rejected, Unavailable, Unexpected
 from qrun.http import Reply
 from qrun.job import Job
-from qrun.provider import Found, Sending
+from qrun.provider import Sending
 from qrun.providers.pasqal import WORKLOAD, envelope, sending, wire
-from qrun.providers.pasqal.core import Core, Document, Query
+from qrun.providers.pasqal.core import Core, Document
 from qrun.providers.pasqal.looking import Look
 from qrun.providers.pasqal.places import Route, lacking
 from qrun.record import Handle
@@ -32,25 +32,6 @@ class Body:
 
     content: Mapping[str, Any] = field(repr=False)
     container: Handle | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Which:
-    """Jobs of a batch that are to run once more: all that every filter lets through, and never simply all."""
-
-    handles: tuple[Handle, ...] = ()
-    words: tuple[str, ...] = ()  # the cloud's own status words
-    least: int | None = None  # runs
-    most: int | None = None
-
-    def query(self) -> Query:
-        ids = [("id", handle.rpartition("/")[2]) for handle in self.handles]
-        bounds = [("min_runs", self.least), ("max_runs", self.most)]
-        return [
-            *ids,
-            *(("status", word) for word in self.words),
-            *((name, str(bound)) for name, bound in bounds if bound is not None),
-        ]
 
 
 async def submit(core: Core, look: Look, body: Body, jobs: Sequence[Job], pen: Sending) -> Sequence[Handle]:
@@ -94,44 +75,27 @@ async def _count(look: Look, batch: Handle) -> tuple[int, set[str]]:
     return max(len(jobs), sum((wire.counts(status) or {}).values())), set(map(wire.identity, jobs))
 
 
-async def rebatch(core: Core, look: Look, parent: Handle, which: Which, pen: Sending) -> Sequence[Found]:
-    """Jobs of a closed batch once more, in a new one."""
-    _, batch, jobs = await _rebatched(core, look, parent, which, pen)
-    try:
-        sent = await look.sent(wire.identity(batch))
-    except ProviderError:
-        sent = {}  # what it was made from is known; only the digests of what was sent are lacking
-    return [wire.found({**job, "batch_id": batch["id"]}, batch, payload=sending.fingerprint(sent, job)) for job in jobs]
-
-
 async def again(core: Core, look: Look, handles: Sequence[Handle], pen: Sending) -> Sequence[Handle]:
-    """The same for jobs of one batch that are named; each one's new handle, in their order."""
-    parent, which = Handle(handles[0].partition("/")[0]), Which(handles=tuple(handles))
-    reply, batch, jobs = await _rebatched(core, look, parent, which, pen)
-    made = {wire.said(job, "parent_id"): wire.handle({**job, "batch_id": batch["id"]}) for job in jobs}
-    wanted = [handle.rpartition("/")[2] for handle in handles]
-    if set(made) != set(wanted) or len(jobs) != len(wanted):
-        raise reply.malformed(f'"{batch["id"]}" was made, and its jobs are not those that were to run once more')
-    return [made[name] for name in wanted]
+    """These jobs of one closed batch once more, in a new one: each one's new handle, in their order.
 
-
-async def _rebatched(
-    core: Core, look: Look, parent: Handle, which: Which, pen: Sending
-) -> tuple[Reply, Document, Sequence[Document]]:
-    """What was made from the batch before is noted: a batch that is there more afterwards is ours."""
-    query = list(which.query())
+    What was made from the batch before is noted: a batch that is there more afterwards is ours. The jobs are always
+    named, because a request that names none means all.
+    """
     if core.ovh:
         raise lacking("batches made from others")
-    if not query:
-        raise Rejected(f'which jobs of "{parent}" are to run once more is not said', hint="name them")
+    parent, ids = handles[0].partition("/")[0], [handle.rpartition("/")[2] for handle in handles]
     try:
         known = [wire.identity(each) for each in await look.children(parent)]
     except (Missing, Unexpected) as error:
         raise Unavailable(f'what was made from "{parent}" cannot be seen, nothing was sent: {error}') from error
     await pen.note(known=" ".join(known))
-    reply = await core.send(Route.REBATCH, parent, query=query)
+    reply = await core.send(Route.REBATCH, parent, query=[("id", name) for name in ids])
     batch = _data(reply)
-    return reply, batch, await _jobs(reply, look, batch, least=max(1, len(which.handles)))
+    jobs = await _jobs(reply, look, batch, least=len(ids))
+    made = {wire.said(job, "parent_id"): wire.handle({**job, "batch_id": batch["id"]}) for job in jobs}
+    if set(made) != set(ids) or len(jobs) != len(ids):
+        raise reply.malformed(f'"{batch["id"]}" was made, and its jobs are not those that were to run once more')
+    return [made[name] for name in ids]
 
 
 def _data(reply: Reply) -> Document:
