@@ -223,13 +223,13 @@ def test_jobs_are_copied_by_the_request_that_the_client_sends(cloud: Cloud, fold
     ids = [each["id"] for each in cloud.jobs(batch)]
 
     with between(cloud) as (seen, sent):
-        connected(seen).rebatch(batch, filters.RebatchFilters(id=ids))
-        theirs = changes(sent)
-    with between(cloud) as (seen, sent):
         author = Author(folder, seen)
         imported = author.run("import", "there", batch, env=author.secrets)
         author.type("retry", "--rebatch", "--failed", "--yes")
         ours = changes(sent)
+    with between(cloud) as (seen, sent):  # the client after qrun, which would take in its copy
+        connected(seen).rebatch(batch, filters.RebatchFilters(id=ids))
+        theirs = changes(sent)
 
     assert imported.code == 3  # its jobs have failed
     assert [{route(each, cloud)} for each in (*theirs, *ours)] == [COPIED, COPIED]
