@@ -1,6 +1,8 @@
-"""What holds for every test: nothing that another one revealed is known."""
+"""What holds for every test: nothing that another one revealed is known, and Ctrl-C reaches the commands."""
 
 from __future__ import annotations
+
+import signal
 
 import pytest
 
@@ -10,3 +12,9 @@ from qrun import redact
 @pytest.fixture(autouse=True)
 def _nothing_revealed() -> None:
     redact.forget()
+
+
+def pytest_configure() -> None:
+    """A shell lets what it starts in the background ignore Ctrl-C, and so would the commands of the tests."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

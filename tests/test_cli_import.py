@@ -313,6 +313,18 @@ def test_a_name_that_is_taken_is_refused(desk: Desk, cloud: Cloud) -> None:
     assert desk.tree() == before
 
 
+def test_an_imported_job_is_cancelled_by_its_id_alone_and_cancel_says_so(desk: Desk, cloud: Cloud) -> None:
+    cloud.words = lambda run: "RUNNING"
+    elsewhere(cloud)
+    manifest(desk)
+    desk.run("import", "memory", "x1")
+
+    answer = desk.run("cancel", "import-memory.x1")
+
+    hint = "qrun cancel --remote memory ID, with its handle as the ID"
+    refused(answer, f'"import-memory.x1" was imported, and no manifest names it; {hint}')
+
+
 def test_a_job_is_imported_only_once(desk: Desk, cloud: Cloud) -> None:
     elsewhere(cloud)
     desk.run("import", "memory", "x1", "--as", "may")

@@ -173,7 +173,7 @@ OPTIONS: Final = (
         help="with --remote: batches, in place of the jobs in them",
     ),
     click.option(
-        "--open/--closed", "open", default=None, help="with --remote: only batches that take more jobs, or none"
+        "--open/--closed", "open", default=None, help="with --remote: only batches that take more jobs, or that do not"
     ),
     _several("ids", "ID", "only the job, or batch, with this id"),
     _several("within", "BATCH", "only jobs of this batch"),

@@ -45,7 +45,7 @@ def command(
     only: Sequence[str],
     **given: Any,
 ) -> int:
-    """Submit what is missing, wait until every job rests, and fetch the results. FILE may be a saved plan."""
+    """Submit what is missing, wait until every job rests, fetch the results. The only MANIFEST may be a saved plan."""
     if is_plan(manifests):
         if var or var_json or var_files or only or any(given[name] for name in CHOICES):
             words = f'"{manifests[0]}" is a saved plan, which holds its own values and choices'

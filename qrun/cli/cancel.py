@@ -15,6 +15,7 @@ import click
 
 from qrun.cli.account import Account, account, refuse_beside_remote
 from qrun.cli.exits import ERROR, OK
+from qrun.cli.imported import imported
 from qrun.cli.opened import Opened, open_json, opened, tell_open
 from qrun.cli.options import given_values, manifest_option, output
 from qrun.cli.out import errors_json, say, say_json, tell, tell_problems, told
@@ -28,7 +29,7 @@ from qrun.plan import Policy
 from qrun.providers import capabilities
 from qrun.record import Handle, Phase, Record
 from qrun.render.jobs import Standing, counts, job_json
-from qrun.render.safe import shown
+from qrun.render.safe import safe, shown
 from qrun.render.words import job_name
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def command(
         raise UsageError('missing argument "JOB..."', hint='see "qrun cancel --help"')
     reading = read(manifests, given_values(var, var_json, var_files))
     known = _known(reading)
+    _refuse_imported(jobs, known, reading)
     chosen = select(jobs, known)
     live = _live(chosen, known, named=exactly(jobs, known))
     answers, errors = asyncio.run(_ask(reading, live))
@@ -86,6 +88,21 @@ def _known(reading: Reading) -> dict[Name, tuple[Job | None, Record | None]]:
             if record.phase is Phase.LIVE:
                 found.setdefault((experiment.name, record.key), (None, record))
     return found
+
+
+def _refuse_imported(patterns: Sequence[str], known: Collection[Name], reading: Reading) -> None:
+    """What was imported may be somebody else's, so it is cancelled by its id alone; a UsageError says so."""
+    theirs = {(e.name, job.key): job for e in imported(reading.settings, {name for name, _ in known}) for job in e.jobs}
+    named = exactly(patterns, theirs) - exactly(patterns, known)
+    problems = [
+        Problem(
+            message=f'"{job_name(*name)}" was imported, and no manifest names it',
+            hint=f"qrun cancel --remote {safe(theirs[name].target.connection)} ID, with its handle as the ID",
+        )
+        for name in sorted(named)
+    ]
+    if problems:
+        raise UsageError(*problems)
 
 
 def _live(

@@ -40,13 +40,15 @@ def command() -> None:
     """Run stand-ins of the quantum clouds on this machine."""
 
 
-@command.command("up")
-@click.argument("names", nargs=-1, type=click.Choice(list(EMULATORS)), metavar="NAME...")
+@command.command("up", short_help="start stand-ins, until Ctrl-C")
+@click.argument("names", nargs=-1, type=click.Choice(list(EMULATORS)), metavar="[NAME]...")
 @click.option("--host", default="127.0.0.1", show_default=True, help="a loopback address")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="of the first stand-in's API; 0: any free one")
 @click.option("--account", "accounts", multiple=True, metavar="NAME=TOKEN", help="an account and its token, ID.SECRET")
 @click.option("--latency", callback=duration, default="0", metavar="TIME", help="wait before each answer")
-@click.option("--queue-delay", callback=duration, default="0", metavar="TIME", help="from submitted to ready")
+@click.option(
+    "--queue-delay", callback=duration, default="0", metavar="TIME", help="how long a job waits in the queue at least"
+)
 @click.option("--run-time", callback=duration, default="0", metavar="TIME", help="how long a job runs at least")
 @click.option("--workers", type=click.IntRange(1, 64), default=2, help="processes that simulate")
 @click.option("--seed", type=int, help="same seed and order of jobs: same results")
@@ -56,14 +58,14 @@ def command() -> None:
 @click.option("--retry-after", metavar="VALUE", help="the header of each 429")
 @click.option("--link-life", callback=duration, default="1h", metavar="TIME", help="how long links and forms are valid")
 @click.option("--fault", "faults", multiple=True, metavar="RULE", help="such as 'POST /jobs/*/submit: 503-after x1'")
-@click.option("--devices", metavar="FILE", help="a JSON list of devices to change or add")
-@click.option("--python", metavar="PATH", help="the interpreter of uploaded programs")
-@click.option("--trace", is_flag=True, help="upload forms have one more field, which must come back")
+@click.option("--devices", metavar="FILE", help="of oqtopus: a JSON list of devices to change or add")
+@click.option("--python", metavar="PATH", help="of oqtopus: the interpreter of uploaded programs")
+@click.option("--trace", is_flag=True, help="of oqtopus: upload forms have one more field, which must come back")
 @click.option("--control", is_flag=True, help="serve /_emulator, for whoever has the token that is printed")
 @click.option("--quiet", is_flag=True, help="print nothing but the line of each stand-in")
 @debug
 def up(names: Sequence[str], accounts: Sequence[str], devices: str | None, quiet: bool, **given: Any) -> int:
-    """Start stand-ins (all that there are, without a name); one line of JSON for each; Ctrl-C ends them."""
+    """Start stand-ins, without a name all whose simulators are installed; a line of JSON for each; Ctrl-C ends them."""
     _check(given["host"], given["faults"])
     options = Options(
         accounts=tuple(_account(text) for text in accounts),
@@ -101,7 +103,7 @@ def up(names: Sequence[str], accounts: Sequence[str], devices: str | None, quiet
     return 0
 
 
-@command.command("env")
+@command.command("env", short_help="print the variables that lead to the stand-in that runs")
 @click.argument("name", type=click.Choice(list(EMULATORS)), default="oqtopus", metavar="[NAME]")
 @debug
 def env(name: str) -> int:

@@ -29,7 +29,7 @@ NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @click.command("logs")
 @click.argument("job", metavar="JOB")
-@click.option("--save", "folder", metavar="DIR", help="write files into this folder instead of printing")
+@click.option("--save", "folder", metavar="DIR", help="write the log as it is into a new file in this folder")
 @manifest_option
 @debug
 def command(

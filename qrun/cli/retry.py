@@ -32,9 +32,15 @@ AGAIN = frozenset({Phase.FAILED, Phase.LOST, Phase.CANCELLED})
 @click.argument("jobs", nargs=-1, metavar="[JOB]...")
 @click.option("--failed", is_flag=True, help="all jobs that failed or were lost")
 @click.option("--rebatch", is_flag=True, help="imported jobs of a batch: the provider runs them once more in a new one")
-@click.option("--status", "words", multiple=True, metavar="WORD", help="with --rebatch: in the provider's own words")
-@click.option("--min-shots", callback=positive, metavar="N", help="with --rebatch: those with at least so many")
-@click.option("--max-shots", callback=positive, metavar="N", help="with --rebatch: those with at most so many")
+@click.option(
+    "--status",
+    "words",
+    multiple=True,
+    metavar="WORD",
+    help="with --rebatch: those that ended with this word of the provider",
+)
+@click.option("--min-shots", callback=positive, metavar="N", help="with --rebatch: those with so many shots or more")
+@click.option("--max-shots", callback=positive, metavar="N", help="with --rebatch: those with so many shots or fewer")
 @manifest_option
 @click.option("--no-wait", is_flag=True, help="submit, look once, and leave; local jobs run to their end")
 @click.option(

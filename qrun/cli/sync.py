@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.command("sync")
 @manifests
 @click.option("--wait", is_flag=True, help="wait until every job rests, instead of looking once")
-@click.option("--timeout", callback=duration, metavar="DURATION", help="how long to wait at most")
+@click.option("--timeout", callback=duration, metavar="DURATION", help="wait, and how long at most")
 @click.option("--only", multiple=True, metavar="GLOB", help="only these jobs")
 @output("table", "json", "jsonl")
 def command(
