@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,9 +45,34 @@ class Access:
     clock: Clock = field(default_factory=Clock)
 
     async def revealed(self, source: Any) -> str:
-        """The same, and everything else goes on meanwhile."""
-        if not self.slow(source):
-            return self.reveal(source)
-        import asyncio
+        """The same, and everything else goes on meanwhile. Nobody waits at the end for what is still being asked."""
+        return await _beside(lambda: self.reveal(source)) if self.slow(source) else self.reveal(source)
 
-        return await asyncio.to_thread(self.reveal, source)
+
+async def _beside(ask: Callable[[], str]) -> str:
+    """In a thread that keeps no command from ending, as those of `asyncio.to_thread` do: a person may never answer."""
+    import asyncio
+    from threading import Thread
+
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[str] = loop.create_future()
+
+    def settle(text: str, error: BaseException | None) -> None:
+        if answer.done():
+            return
+        if error is None:
+            answer.set_result(text)
+        else:
+            answer.set_exception(error)
+
+    def run() -> None:
+        text, problem = "", None
+        try:
+            text = ask()
+        except BaseException as error:  # handed on to whoever waits, whatever it is
+            problem = error
+        with suppress(RuntimeError):  # the loop is closed, and nobody waits any more
+            loop.call_soon_threadsafe(settle, text, problem)
+
+    Thread(target=run, daemon=True).start()
+    return await answer

@@ -20,6 +20,7 @@ from qrun.record import Phase, Record, Records
 AGREE: Final = 5.0  # seconds between the two searches that together prove absence (RELIABILITY §2.2)
 MEMBERS: Final = 100  # jobs in one submission at most
 ELSEWHERE: Final = "another machine may have sent it, and nobody can look: if none has, --not-sent-elsewhere sends it"
+LOCKED: Final = "would have to be sent, which --locked forbids"
 
 
 class Action(StrEnum):
@@ -44,6 +45,7 @@ class Policy:
     superseded: str | None = None  # "keep" or "cancel"; None holds
     new_site: bool = False
     not_sent_elsewhere: bool = True  # no other machine sent what nobody can search: the journal or the user says so
+    locked: bool = False  # nothing may be sent; what would be is held
     only: frozenset[str] | None = None  # keys whose steps are taken
     once_more: frozenset[str] = frozenset()  # keys that `retry` allows one more attempt
     refused: Mapping[tuple[str, str], str] = field(default_factory=dict)  # what this command was refused already
@@ -89,6 +91,11 @@ class Step:
     @property
     def rests(self) -> bool:
         return self.action in (Action.NONE, Action.HOLD)
+
+    @property
+    def sends(self) -> bool:
+        """Whether the job is sent: at once, or as soon as what it replaces is cancelled."""
+        return self.action in (Action.SUBMIT, Action.CANCEL)
 
 
 # --- match ------------------------------------------------------------------------------------------------------------
@@ -222,6 +229,8 @@ def _submit(pair: Pair, can: Capabilities, policy: Policy, number: int, *, reaso
         return Step(pair=pair, action=Action.NONE, reason="not submitted yet", attempt=number)
     if (words := policy.refused.get((pair.key, pair.digest))) is not None:
         return held(f"rejected: {words}")
+    if policy.locked:
+        return held(LOCKED)
     if pair.elsewhere is not None and not policy.new_site:
         return held(f"site changed from {pair.elsewhere}: set site in the connection, or buy anew with --new-site")
     older = [r for r in pair.older if r.provider != "local"]  # what ran in a process of ours has ended with it
@@ -230,10 +239,10 @@ def _submit(pair: Pair, can: Capabilities, policy: Policy, number: int, *, reaso
         return held("what it replaces has an unknown outcome")
     if live and policy.superseded is None:
         return held("supersedes a job that still runs: --prune cancels it first, --keep pays for both")
-    if live and policy.superseded == "cancel":
-        return Step(pair=pair, action=Action.CANCEL, reason="supersedes a job that still runs", attempt=number)
     if not policy.not_sent_elsewhere and can.recover(pair.job.kind) is Recovery.NOTHING:
         return held(ELSEWHERE)
+    if live and policy.superseded == "cancel":
+        return Step(pair=pair, action=Action.CANCEL, reason="supersedes a job that still runs", attempt=number)
     why = reason or ("changed" if any(r.attempts for r in pair.older) else "new")
     return Step(pair=pair, action=Action.SUBMIT, reason=why, attempt=number)
 
@@ -370,9 +379,7 @@ def over_budget(steps: Sequence[Step], budget: Budget, *, spent: tuple[int, int]
 
     Local jobs cost nothing and are not counted.
     """
-    sent = [
-        s.pair.job for s in steps if s.action is Action.SUBMIT and s.pair.job and s.pair.job.target.provider != "local"
-    ]
+    sent = [s.pair.job for s in steps if s.sends and s.pair.job and s.pair.job.target.provider != "local"]
     jobs, shots = len(sent), sum(job.shots or 0 for job in sent)
     asked = (
         ("max_jobs", jobs, "jobs to send"),

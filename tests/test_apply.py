@@ -90,6 +90,19 @@ def test_a_request_that_never_arrived_is_sent_again_after_proof() -> None:
     assert scene.cloud.runs[0].created - scene.clock.base >= 65
 
 
+def test_long_after_a_crash_two_searches_are_proof_enough() -> None:
+    scene = Scene(faults={"submit": ["killed before"]})
+    scene.killed(job("a"))
+    scene.clock.run(scene.clock.sleep(1000))
+    before = len(scene.cloud.requests)
+
+    scene.apply(job("a"))
+
+    requests = scene.cloud.requests[before:]
+    assert requests[: requests.index("submit")].count("find") == 2 + 1  # and the listing that opens a command
+    assert scene.cloud.made() == ["j1"]
+
+
 def test_two_hits_for_one_marker_are_shown_and_left_alone() -> None:
     scene = Scene(faults={"submit": ["replayed"]})
 

@@ -74,6 +74,22 @@ def test_where_the_journal_is_nobody_has_to_say_it_again(desk: Desk, cloud: Clou
     assert (answer.code, len(cloud.made("b"))) == (0, 1)
 
 
+def test_what_was_held_here_is_held_again_whatever_else_was_run_meanwhile(desk: Desk, cloud: Cloud) -> None:
+    manifest(desk, "a")
+    whole = json.loads(desk.read("specs/exp.yaml"))
+    whole["jobs"]["here"] = {**whole["jobs"]["a"], "provider": "local", "device": "ddsim"}
+    desk.write("specs/exp.yaml", json.dumps(whole))
+
+    first = desk.run("apply", "--yes")
+    second = desk.run("apply", "--yes")
+    assert (first.code, second.code, cloud.made()) == (3, 3, [])
+
+    said = desk.run("apply", "--yes", SAID)
+    manifest(desk, "a", "b")
+    unsaid = desk.run("apply", "--yes")
+    assert (said.code, unsaid.code, len(cloud.made())) == (0, 0, 2)
+
+
 def test_in_a_fresh_clone_what_the_lock_does_not_have_is_held(desk: Desk, cloud: Cloud) -> None:
     manifest(desk, "a")
     desk.run("apply", "--yes", SAID)
@@ -97,6 +113,19 @@ def test_a_retry_in_a_fresh_clone_needs_the_users_word_as_well(desk: Desk, cloud
 
     said = desk.run("retry", "a", "--yes", SAID)
     assert (said.code, len(cloud.made("a"))) == (3, 2)
+
+
+def test_what_runs_is_not_cancelled_for_a_job_that_is_held(desk: Desk, cloud: Cloud) -> None:
+    cloud.words = lambda run: "QUEUED"
+    manifest(desk, "a")
+    desk.run("apply", "--yes", "--no-wait", SAID)
+    fresh_clone(desk)
+    desk.write("specs/exp.yaml", desk.read("specs/exp.yaml").replace("100", "200"))
+
+    answer = desk.run("apply", "--prune", "--yes", "--no-wait")
+
+    assert (answer.code, len(cloud.made()), [run.cancelled for run in cloud.runs]) == (3, 1, [False])
+    assert f"exp.a  {ELSEWHERE}\n" in answer.err
 
 
 def test_a_saved_plan_keeps_the_users_word(desk: Desk, cloud: Cloud) -> None:
@@ -125,6 +154,25 @@ def test_a_plan_that_was_saved_where_the_journal_is_is_stale_where_it_is_not(des
 @pytest.mark.parametrize(("typed", "code", "shown"), [("y", 0, "exp: 1 succeeded"), ("n", 130, "interrupted")])
 def test_on_a_terminal_the_one_question_asks_it(desk: Desk, typed: str, code: int, shown: str) -> None:
     manifest(desk, "a")
+
+    ended, words = on_terminal(desk, "apply", typed=typed)
+
+    assert ended == code, words
+    assert "price unknown, 1 of which nobody can look for and no other machine has sent? [y/N]:" in words
+    assert shown in words
+
+
+def test_on_a_terminal_locked_asks_nothing_and_sends_nothing(desk: Desk) -> None:
+    manifest(desk, "a")
+
+    ended, words = on_terminal(desk, "apply", "--locked", typed="y")
+
+    assert (ended, "[y/N]" in words) == (3, False), words
+    assert "1 held" in words
+
+
+def on_terminal(desk: Desk, *command: str, typed: str) -> tuple[int, str]:
+    """The exit code, and all that was shown."""
     script = (
         "import sys; from qrun.provider import Recovery; from tests.desk import sky\n"
         "with sky(recovery=Recovery.NOTHING):\n"
@@ -132,7 +180,7 @@ def test_on_a_terminal_the_one_question_asks_it(desk: Desk, typed: str, code: in
     )
     master, slave = pty.openpty()
     running = subprocess.Popen(
-        [sys.executable, "-c", script, "apply"],
+        [sys.executable, "-c", script, *command],
         cwd=desk.folder,
         env={**desk.environment, "TERM": "dumb"},
         stdin=slave,
@@ -146,11 +194,7 @@ def test_on_a_terminal_the_one_question_asks_it(desk: Desk, typed: str, code: in
         seen += piece
     ended = running.wait()
     os.close(master)
-
-    assert ended == code, seen.decode()
-    words = " ".join(seen.decode().split())
-    assert "price unknown, 1 of which nobody can look for and no other machine has sent? [y/N]:" in words
-    assert shown in words
+    return ended, " ".join(seen.decode().split())
 
 
 def _piece(master: int) -> bytes:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from qrun.apply.joining import SHUT
+from qrun.containers import noted_open
 from qrun.events import Adopted
 from qrun.job import Conduct, Job
-from qrun.record import Phase
+from qrun.plan import Policy
+from qrun.record import Handle, Phase
+from tests.cloud import MemoryProvider
 from tests.scene import Scene, job
 from tests.shelf import Killed
 
@@ -55,6 +60,53 @@ def test_a_batch_that_is_no_longer_open_gets_a_successor() -> None:
 
     assert cloud.cloud.made() == ["b1/0", "b2/0", "b2/1"]
     assert cloud.cloud.requests.count("opened") == 2
+
+
+def test_a_batch_that_turned_out_to_be_closed_is_noted_once() -> None:
+    cloud = scene()
+    cloud.apply(*jobs("a", "b", "c"))
+    cloud.cloud.open.clear()
+
+    cloud.apply(*jobs("a", "b", "c", "d"))
+
+    assert [fact["facts"] for fact in cloud.shelf.facts if fact["ev"] == "noted"].count(SHUT) == 1
+
+
+class Silent(MemoryProvider):
+    """Does not answer when it is asked whether a batch is open."""
+
+    async def opened(self, container: Handle) -> bool:
+        await self.cloud.clock.sleep(1000)
+        return container in self.cloud.open
+
+
+def test_a_stopped_command_waits_for_no_answer_about_open_batches() -> None:
+    cloud = scene()
+    cloud.apply(*jobs("a", "b"))
+    loop = cloud.loop(Policy(submit=False))
+    loop.connect = lambda connection: Silent(cloud.cloud)
+
+    async def stopped() -> float:
+        began = cloud.clock.now()
+        running = asyncio.create_task(loop.run(jobs("a", "b")))
+        await cloud.clock.sleep(5)
+        loop.stop("timeout")
+        await running
+        return cloud.clock.now() - began
+
+    assert cloud.clock.run(stopped()) < 1000
+
+
+def test_a_batch_that_was_closed_elsewhere_is_noted_once() -> None:
+    cloud = scene()
+    cloud.apply(*jobs("a", "b", "c"))
+    cloud.cloud.open.clear()
+    before = len(cloud.shelf.facts)
+
+    cloud.apply(*jobs("a", "b", "c"), policy=Policy(submit=False))
+
+    assert [(fact["ev"], fact["facts"]) for fact in cloud.shelf.facts[before:]] == [("noted", SHUT)]
+    assert not list(noted_open(cloud.shelf.records))
 
 
 def test_jobs_that_are_not_to_stay_open_join_nothing() -> None:

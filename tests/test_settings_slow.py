@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -49,3 +50,21 @@ def test_what_takes_no_time_needs_no_thread() -> None:
         access.revealed("abc").send(None)
 
     assert done.value.value == "ABC"
+
+
+def test_who_gives_up_waits_for_no_answer() -> None:
+    asked, gone, answers = Event(), Event(), []
+
+    def ask(source: str) -> str:
+        asked.set()
+        answers.append(gone.wait(10))
+        return source
+
+    async def given_up() -> None:
+        waiting = asyncio.ensure_future(Access(reveal=ask, slow=lambda _: True).revealed("abc"))
+        await asyncio.to_thread(asked.wait)
+        waiting.cancel()
+
+    asyncio.run(given_up())
+    assert answers == []
+    gone.set()

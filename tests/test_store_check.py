@@ -176,6 +176,17 @@ def test_a_damaged_journal_gives_what_still_reads_and_names_the_handle_that_does
     assert told(root) == []
 
 
+def test_a_journal_of_which_lines_are_lost_does_not_say_any_more_that_all_was_sent_from_here(root: Path) -> None:
+    path = root / JOURNAL
+    head, opened, intent, handle = path.read_bytes().splitlines(keepends=True)
+    write(path, head + opened + intent.replace(b"f0f0", b"f1f0", 1) + handle)
+
+    mended(root)
+
+    with at(root) as store:
+        assert not store.ran_here
+
+
 def test_repair_of_what_is_fine_changes_no_committed_byte(root: Path) -> None:
     with at(root) as store:
         store.publish(rest=True)

@@ -53,6 +53,38 @@ def test_what_was_noted_is_there_for_whoever_opens_next() -> None:
         assert store.job("a", record.digest)["kind"] == "sampling"
 
 
+@pytest.mark.parametrize(("whole", "vouches"), [(None, True), (True, True), (False, False)])
+def test_a_journal_vouches_unless_it_was_begun_where_more_may_have_been_sent(whole: bool | None, vouches: bool) -> None:
+    disk = FakeDisk()
+    with opened(disk) as store:
+        store.vouch(whole)
+        store.note(intended("a"))
+
+    with opened(disk) as store:
+        assert store.ran_here is vouches
+
+
+def test_once_it_is_said_that_nothing_was_sent_elsewhere_the_journal_vouches_from_the_next_rest_on() -> None:
+    disk = FakeDisk()
+    for whole in (False, True):
+        with opened(disk) as store:
+            store.vouch(whole)
+            store.note(intended("a"), reached("a", Phase.LIVE))
+            store.publish(rest=True)
+
+    with opened(disk) as store:
+        assert store.ran_here
+
+
+def test_a_journal_from_before_the_project_had_an_id_does_not_vouch_for_it() -> None:
+    disk = FakeDisk()
+    with Store.open("", "sweep", project=None, manifest="specs/sweep.yaml", disk=disk) as store:
+        store.note(intended("a"))
+
+    with opened(disk) as store:
+        assert not store.ran_here
+
+
 def test_a_torn_tail_of_any_length_is_cut_off_and_everything_before_it_stands() -> None:
     disk = written()
     whole = disk.read(PATH)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final, cast
 
 from qrun.containers import noted_open
@@ -27,25 +28,34 @@ async def open_container(apply: Apply, connection: str, job: Job) -> Handle | No
     """The container that such a job may join. What turns out to be closed is noted as such; raises ProviderError."""
     provider = cast(Containers, apply.connect(connection))
     closed: set[Handle] = set()
+    shut: set[str] = set()  # markers: one fact serves all members of a submission
     for held, record, attempt in list(noted_open(apply.store.records)):
-        if held in closed:
-            await apply.ledger.commit(Noted(marker=attempt.marker, facts=SHUT))
-        elif attempt.connection == connection and provider.alike(job, apply.store.job(record.key, record.digest)):
+        if attempt.marker in shut:
+            continue
+        if held not in closed:
+            if attempt.connection != connection:
+                continue
+            if not provider.alike(job, apply.store.job(record.key, record.digest)):
+                continue
             if await provider.opened(held):
                 return held
             closed.add(held)
-            await apply.ledger.commit(Noted(marker=attempt.marker, facts=SHUT))
+        await apply.ledger.commit(Noted(marker=attempt.marker, facts=SHUT))
+        shut.add(attempt.marker)
     return None
 
 
 async def look_at_open(apply: Apply) -> None:
     """What is noted as open and has been closed elsewhere is noted as such; where nobody answers, nothing changes."""
-    open_: dict[Handle, bool] = {}
-    for held, record, attempt in list(noted_open(apply.store.records)):
-        if held not in open_:
-            open_[held] = await _may_be_open(apply, attempt.connection or record.provider, held)
-        if not open_[held]:
-            await apply.ledger.commit(Noted(marker=attempt.marker, facts=SHUT))
+    ways: dict[Handle, str] = {}
+    markers: dict[Handle, dict[str, None]] = {}  # of all submissions that made or joined it
+    for held, record, attempt in noted_open(apply.store.records):
+        ways[held] = attempt.connection or record.provider
+        markers.setdefault(held, {})[attempt.marker] = None
+    opened = await asyncio.gather(*(_may_be_open(apply, way, held) for held, way in ways.items()))
+    shut = [marker for held, stays in zip(ways, opened, strict=True) if not stays for marker in markers[held]]
+    if shut:
+        await apply.ledger.commit(*[Noted(marker=marker, facts=SHUT) for marker in shut])
 
 
 async def _may_be_open(apply: Apply, connection: str, held: Handle) -> bool:

@@ -121,7 +121,7 @@ class Apply:
         first = [self._step(name) for name in self._pairs]
         if problems := over_budget(first, self.policy.budget, spent=self._spent):
             raise BudgetError(*problems)
-        remote = [s for s in first if s.action is Action.SUBMIT and self.can(s.pair).remote]
+        remote = [s for s in first if s.sends and self.can(s.pair).remote]
         if remote and not self.project:
             raise SettingsError(
                 f'"{remote[0].pair.key}" goes to a cloud, but no project id marks what is sent',
@@ -133,12 +133,13 @@ class Apply:
         async with asyncio.TaskGroup() as self._tasks:
             for step in first:
                 self._take(step)
+        if not self.policy.submit and not self.stopping:
+            async with asyncio.TaskGroup() as self._tasks:
+                self.start(look_at_open(self), patient=True)
         if self.fatal is not None:
             raise self.fatal
         self._forget_interrupted()
         self.recoverer.tell_unclaimed()
-        if not self.policy.submit:
-            await look_at_open(self)
         self.store.publish(rest=True)
         await self._published()
         self.outcome.left = self.watcher.left()

@@ -19,7 +19,7 @@ from qrun.events import Adopted, Searching, Warned
 from qrun.fact import Noted, Reached
 from qrun.job import Job
 from qrun.marks import mark
-from qrun.plan import AGREE, Action, Step
+from qrun.plan import AGREE, LOCKED, Action, Step
 from qrun.provider import Containers, Found, Marks, Recovery
 from qrun.record import Attempt, Handle, Member, Phase, Record
 
@@ -255,6 +255,8 @@ class Recoverer:
             await self._absent(members)
         elif not self.apply.policy.submit:
             self._hold(marker, "registered, not started: qrun apply starts it")
+        elif self.apply.policy.locked:
+            self._hold(marker, LOCKED)
         elif self._again.get(marker, 0) >= AGAIN:
             self._hold(marker, f'the provider has it as "{found.handle}" and does not start it: run again later')
         else:
@@ -267,9 +269,9 @@ class Recoverer:
         """Class B: adopt what carries the marker; absent only after two searches, past `settle`, that agree."""
         members = self._members(marker)
         self._tell_all(members, marker, None)
+        wait = self._unsettled(members[0][1], settle)
         if await self._settled_by_search(connection, marker, members):
             return
-        wait = self._unsettled(members[0][1], settle)
         if not self.apply.policy.wait and wait > 0:
             self._hold(marker, f"outcome unknown; run again in {wait:.0f} s, when a search can prove it")
             return
@@ -482,13 +484,17 @@ class Recoverer:
 
 
 def _pauses(wait: float) -> list[float]:
-    """Between one search and the next, so long in all: what a list shows late is found soon after it is shown."""
+    """Between one search and the next, so long in all: what a list shows late is found soon after it is shown.
+
+    None where nothing is left to wait for: the search before was made late enough to count.
+    """
     pauses: list[float] = []
     pause = SOON
     while sum(pauses) + pause < wait:
         pauses.append(pause)
         pause = min(2 * pause, RARELY)
-    return [*pauses, max(0.0, wait - sum(pauses))]
+    left = wait - sum(pauses)
+    return [*pauses, left] if left > 0 else pauses
 
 
 def _fits(found: Found, job: Job) -> bool:

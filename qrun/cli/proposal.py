@@ -49,11 +49,11 @@ class Proposal:
 
     @property
     def submits(self) -> Sequence[Step]:
-        return [step for step in self.steps if step.action is Action.SUBMIT]
+        return [step for step in self.steps if step.sends]
 
     @property
     def remote(self) -> Sequence[Step]:
-        """Submits that cost something."""
+        """Submits that cost something, those of jobs that replace others among them."""
         return [step for step in self.submits if step.pair.job and capabilities(step.pair.job.target.provider).remote]
 
     @property
@@ -87,7 +87,7 @@ def propose(
         if record is not None and record.phase is Phase.SUCCEEDED and shelf.missing(record):
             pair = replace(pair, missing=True)
         step = decide(pair, capabilities(_way(pair)), policy, now)
-        if pair.job is not None and step.action is Action.SUBMIT and pair.key in withheld:
+        if pair.job is not None and step.sends and pair.key in withheld:
             step = replace(step, action=Action.HOLD, reason=withheld[pair.key])
         steps.append(step)
     return Proposal(experiment=experiment, steps=_with_needs(steps), held=withheld)

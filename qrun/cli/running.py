@@ -21,6 +21,7 @@ from qrun.cli.origin import lacks_merge_driver, origin
 from qrun.cli.out import near, say, say_json, tell, to_json
 from qrun.cli.project import check_moved, held_elsewhere, spent
 from qrun.cli.proposal import Proposal, check_budget, propose, rested, standings
+from qrun.cli.reading import capabilities
 from qrun.clock import Clock
 from qrun.errors import QrunError, SettingsError, StoreError, UsageError
 from qrun.events import Event, Held, Started, Summary, Version, Warned
@@ -28,6 +29,7 @@ from qrun.events import to_json as event_json
 from qrun.failpoint import failpoint
 from qrun.manifest import content
 from qrun.plan import ELSEWHERE, Action, Policy
+from qrun.provider import Recovery
 from qrun.record import Phase
 from qrun.render.jobs import Standing
 from qrun.render.progress import Lines
@@ -91,6 +93,7 @@ class Work:
         """What is proposed once the user has said more."""
         self.policy = policy
         proposal = self.proposal
+        _vouch(self.store, proposal.experiment, policy)
         self.proposal = propose(proposal.experiment, self.store, policy, Clock().now(), held=proposal.held)
 
     @property
@@ -141,8 +144,11 @@ def carry_out(
         works = prepared(stack, reading, orders)
         if check is not None:
             check([work.proposal for work in works])
-        if orders.locked and (refused := _locked(works)):
-            return _told_locked(refused, orders)
+        if orders.locked:
+            if refused := _locked(works):
+                return _told_locked(refused, orders)
+            for work in works:
+                work.policy = replace(work.policy, locked=True)  # also for what comes later, such as a retry
         works = _with_replaced(works, orders)
         assured = _assured(works, orders)
         _before_sending(works, reading, orders, assured)
@@ -178,10 +184,19 @@ def prepared(stack: ExitStack, reading: Reading, orders: Orders) -> list[Work]:
             )
         )
         policy = orders.policy_for(experiment, settings, ran_here=store.ran_here)
+        _vouch(store, experiment, policy)
         failpoint("opened")
         proposal = propose(experiment, store, policy, Clock().now(), held=held.get(experiment.name))
         works.append(Work(store=store, policy=policy, proposal=proposal))
     return works
+
+
+def _vouch(store: Store, experiment: Experiment, policy: Policy) -> None:
+    """A journal that is begun while it is not known what other machines have sent must not say later that it was."""
+    if policy.not_sent_elsewhere:
+        store.vouch(True)
+    elif any(capabilities(job.target.way).recover(job.kind) is Recovery.NOTHING for job in experiment.jobs):
+        store.vouch(False)
 
 
 def _budget(limits: Mapping[str, Any]) -> Budget:
@@ -207,7 +222,7 @@ def _told_locked(names: Sequence[str], orders: Orders) -> int:
 
 def _with_replaced(works: list[Work], orders: Orders) -> list[Work]:
     """Where changed jobs replace ones that still run and nobody said what becomes of those: ask on a terminal."""
-    if orders.policy.superseded is not None or not _on_terminal():
+    if orders.locked or orders.policy.superseded is not None or not _on_terminal():
         return works
     number = sum(
         _replaces(step.pair.job is not None, step.action, step.pair.older) for w in works for step in w.proposal.steps
@@ -236,7 +251,7 @@ def _assured(works: Sequence[Work], orders: Orders) -> int:
 
     Where nobody is asked they stay held.
     """
-    if orders.yes or not _on_terminal():
+    if orders.locked or orders.yes or not _on_terminal():
         return 0
     found = 0
     for work in works:

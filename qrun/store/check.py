@@ -377,7 +377,7 @@ def _mend_journal(store: Store, known: Records, repairs: Repairs) -> None:
         return
     aside = _copy_aside(disk, path)
     repairs.done.append(f"{path} is damaged: what reads is kept, and what it was is now {aside}")
-    lines = [header_line(store.header.project, store.experiment)]
+    lines = [header_line(store.header.project, store.experiment, partial=True)]
     lines += [_entry(number, fact) for number, fact in enumerate(facts, 1)]
     temporary = f"{path}.new"
     if disk.lstat(temporary) is not None:

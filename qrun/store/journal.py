@@ -21,6 +21,7 @@ from qrun.store.lines import BOM, VERSION, damaged, encoded, intact, refuse_fore
 START: Final = re.compile(rb'\{"n":(\d{1,15}),')
 HOLES: Final = b"\0" * 8  # blocks that a power cut left unwritten
 OPENED: Final = "opened"  # a run begins to write; for people
+PARTIAL: Final = "partial"  # of a header: jobs may have been sent of which this journal never told
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,10 +37,18 @@ class Scan:
     problems: tuple[Problem, ...] = ()
     unended: bool = False  # the last line is whole but for its newline
 
+    def vouches(self, project: str | None) -> bool:
+        """Whether it is this project's and tells of all that was sent."""
+        header = self.header
+        return header is not None and not header.get(PARTIAL) and project in (None, header.get("project"))
+
 
 @dataclass(kw_only=True, slots=True)
 class Journal:
-    """One open journal. Only its owner appends; `run` and `command` say who that is."""
+    """One open journal. Only its owner appends; `run` and `command` say who that is.
+
+    `whole` is whether it tells of all that was sent, as far as its owner knows; None where nobody has to know.
+    """
 
     disk: Disk
     path: str
@@ -47,6 +56,8 @@ class Journal:
     experiment: str
     run: str = ""
     command: str = ""
+    whole: bool | None = None
+    _vouches: bool = field(default=False, init=False)
     _size: int | None = field(default=None, init=False)  # None: there is no file yet
     _head: int = field(default=0, init=False)
     _next: int = field(default=1, init=False)
@@ -55,8 +66,8 @@ class Journal:
 
     @property
     def here(self) -> bool:
-        """Whether there is a journal file, be it empty: whoever ran this experiment ran it here."""
-        return self._size is not None
+        """Whether there is a journal file that vouches, be it empty: whoever ran this experiment ran it here."""
+        return self._size is not None and self._vouches
 
     @property
     def empty(self) -> bool:
@@ -74,6 +85,7 @@ class Journal:
             self.disk.fsync_dir(self._folder)
             return ()
         self._head, self._size, self._next = scan.head, scan.size, scan.last + 1
+        self._vouches = scan.vouches(self.project)
         if scan.end < scan.size:
             self.disk.truncate(self.path, scan.end)
             self._size = scan.end
@@ -104,8 +116,13 @@ class Journal:
         self._announced = True
 
     def clear(self) -> None:
-        """Forget everything but the header, durably."""
+        """Forget everything but the header, durably; that one, too, once it is known to tell less than is the case."""
         if self.empty:
+            return
+        if self.whole and not self._vouches:
+            self.disk.unlink(self.path)
+            self._size, self._next, self._announced = None, 1, False
+            self._begin()
             return
         self.disk.truncate(self.path, self._head)
         self.disk.fsync(self.path)
@@ -132,7 +149,7 @@ class Journal:
         self._size += len(data)
 
     def _begin(self) -> None:
-        header = header_line(self.project, self.experiment)
+        header = header_line(self.project, self.experiment, partial=self.whole is False)
         try:
             self.disk.create(self.path, header, 0o600)
             self.disk.fsync(self.path)
@@ -144,6 +161,7 @@ class Journal:
             _quietly(lambda: self.disk.unlink(self.path))
             raise
         self._size = self._head = len(header)
+        self._vouches = self.whole is not False
 
     def _undo(self, error: StoreError) -> None:
         """Take back what a failed write left; where even that fails, nothing more is written after it."""
@@ -158,9 +176,9 @@ class Journal:
             self._broken = error
 
 
-def header_line(project: str | None, experiment: str) -> bytes:
+def header_line(project: str | None, experiment: str, *, partial: bool = False) -> bytes:
     header = {"n": 0, "version": VERSION, "type": "journal", "project": project, "experiment": experiment}
-    return seal(encoded(header))
+    return seal(encoded({**header, PARTIAL: True} if partial else header))
 
 
 def look(disk: Disk, path: str, project: str | None, experiment: str) -> Scan | None:

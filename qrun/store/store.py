@@ -166,6 +166,10 @@ class Store(View):
         self._mutexes.clear()
         self.disk.unpin(self.folder)
 
+    def vouch(self, whole: bool | None) -> None:
+        """Whether the journal is to tell later runs that nothing was sent from elsewhere; None where none will ask."""
+        self._journal_writer.whole = whole
+
     # --- facts --------------------------------------------------------------------------------------------------------
 
     @_whole

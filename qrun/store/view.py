@@ -44,7 +44,7 @@ class View:
         self._texts: dict[Name, bytes] = {}
         self._seal: Seal | None = None
         self._offered: dict[Name, Job] = {}
-        self.ran_here = False  # whether this machine's journal of the experiment is here, be it empty
+        self.ran_here = False  # whether this machine's journal is here, be it empty, and tells of all that was sent
 
     @property
     def manifest(self) -> str:
@@ -140,7 +140,7 @@ class View:
         disk, path = self.journal_file
         for left in reversed(range(TRIES)):
             scan = journals.look(disk, path, self.header.project, self.experiment)
-            self.ran_here = scan is not None and scan.header is not None
+            self.ran_here = scan is not None and scan.vouches(self.header.project)
             if scan is None or not scan.problems:
                 return () if scan is None else scan.facts
             if not left:

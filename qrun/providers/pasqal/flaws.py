@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from qrun.canonical import canonical
@@ -18,6 +19,9 @@ TAG: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 OURS: Final = re.compile(r"qr[1x]")
 EMULATOR: Final = "EMU_"
 RUNS: Final = 2**53 - 1
+REMEMBERED: Final = 1024  # programs
+
+_READ: Final[dict[str, sequence.Sequence | sequence.SequenceError]] = {}  # by SHA-256
 
 
 def flaws(job: Job, content: Content) -> Iterator[Flaw]:
@@ -42,13 +46,29 @@ def wrong_tags(tags: Sequence[str]) -> Iterator[Flaw]:
 def _of_pulse(job: Job, content: Content) -> Iterator[Flaw]:
     yield from _of_runs(job)
     try:
-        found = sequence.read(content(job.programs[0]))
+        found = _sequence(job.programs[0], content)
     except sequence.SequenceError as error:
         hint = "write it with Pulser: sequence.to_abstract_repr()"
         yield Flaw(path=("program",), message=str(error), hint=hint, line=error.line)
         return
     for name, words in sequence.flaws(found, job.params):
         yield Flaw(path=("params", name), message=words, at_key=name not in found.variables)
+
+
+def _sequence(program: Program, content: Content) -> sequence.Sequence:
+    """Read once, also where it cannot be: thousands of jobs may share some programs in any order."""
+    found = _READ.get(program.sha256)
+    if found is None:
+        try:
+            found = replace(sequence.read(content(program)), text="")  # which may be long, and nobody here needs it
+        except sequence.SequenceError as error:
+            found = error
+        if len(_READ) >= REMEMBERED:
+            _READ.clear()
+        _READ[program.sha256] = found
+    if isinstance(found, sequence.SequenceError):
+        raise found.with_traceback(None)
+    return found
 
 
 def _of_runs(job: Job) -> Iterator[Flaw]:
