@@ -47,11 +47,13 @@ async def open_container(apply: Apply, connection: str, job: Job) -> Handle | No
 
 async def look_at_open(apply: Apply) -> None:
     """What is noted as open and has been closed elsewhere is noted as such; where nobody answers, nothing changes."""
-    ways: dict[Handle, str] = {}
+    only = apply.policy.only
+    ways: dict[Handle, str] = {}  # of those that hold a job which is meant
     markers: dict[Handle, dict[str, None]] = {}  # of all submissions that made or joined it
     for held, record, attempt in noted_open(apply.store.records):
-        ways[held] = attempt.connection or record.provider
         markers.setdefault(held, {})[attempt.marker] = None
+        if only is None or record.key in only:
+            ways[held] = attempt.connection or record.provider
     opened = await asyncio.gather(*(_may_be_open(apply, way, held) for held, way in ways.items()))
     shut = [marker for held, stays in zip(ways, opened, strict=True) if not stays for marker in markers[held]]
     if shut:

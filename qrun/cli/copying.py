@@ -92,11 +92,11 @@ def send(copies: Sequence[Copy], settings: Settings) -> list[QrunError]:
 
 async def _send(copy: Copy, connect: Connections, settings: Settings) -> QrunError | None:
     """What is copied already and nobody here knows is taken in, and the rest goes out."""
-    provider = connect(copy.connection)
-    assert isinstance(provider, Rebatches)
     try:
+        provider = connect(copy.connection)
+        assert isinstance(provider, Rebatches)
         made = await provider.copies(_handles(copy))
-    except ProviderError as error:
+    except QrunError as error:
         return error
     found = {
         record.key: unknown

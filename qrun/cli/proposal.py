@@ -123,7 +123,7 @@ def _way(pair: Pair) -> str:
 
 def _with_needs(steps: list[Step]) -> list[Step]:
     """A submit is held where what it needs will not come."""
-    waiting = [step for step in steps if step.action is Action.SUBMIT and step.pair.job and step.pair.job.conduct.needs]
+    waiting = [step for step in steps if step.sends and step.pair.job and step.pair.job.conduct.needs]
     if not waiting:
         return steps
     phases = {step.pair.key: _expected(step) for step in steps if step.pair.job is not None}

@@ -262,7 +262,8 @@ def _carry(reading: Reading) -> None:
 
 def _unsearched(case: Case) -> bool:
     """Whether an apply would look for it, and none has done so to the end."""
-    recovery = capabilities(case.record.provider).recover(str(case.was.get("kind", "")), case.attempt.step)
+    way = case.record.provider if case.job is None else case.job.target.way
+    recovery = capabilities(way).recover(str(case.was.get("kind", "")), case.attempt.step)
     return case.attempt.phase is Phase.INTENT and recovery not in UNSEARCHED
 
 

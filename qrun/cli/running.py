@@ -28,7 +28,7 @@ from qrun.events import Event, Held, Started, Summary, Version, Warned
 from qrun.events import to_json as event_json
 from qrun.failpoint import failpoint
 from qrun.manifest import content
-from qrun.plan import ELSEWHERE, Action, Policy
+from qrun.plan import Action, Policy
 from qrun.provider import Recovery
 from qrun.record import Phase
 from qrun.render.jobs import Standing
@@ -89,12 +89,15 @@ class Work:
     def name(self) -> str:
         return self.proposal.experiment.name
 
+    def would(self, policy: Policy) -> Proposal:
+        """What would be proposed if the user said more."""
+        return propose(self.proposal.experiment, self.store, policy, Clock().now(), held=self.proposal.held)
+
     def proposed_with(self, policy: Policy) -> None:
         """What is proposed once the user has said more."""
         self.policy = policy
-        proposal = self.proposal
-        _vouch(self.store, proposal.experiment, policy)
-        self.proposal = propose(proposal.experiment, self.store, policy, Clock().now(), held=proposal.held)
+        _vouch(self.store, self.proposal.experiment, policy)
+        self.proposal = self.would(policy)
 
     @property
     def folder(self) -> str:
@@ -255,9 +258,12 @@ def _assured(works: Sequence[Work], orders: Orders) -> int:
         return 0
     found = 0
     for work in works:
-        if held := sum(step.reason == ELSEWHERE for step in work.proposal.steps):
-            work.proposed_with(replace(work.policy, not_sent_elsewhere=True))
-            found += held
+        if work.policy.not_sent_elsewhere:
+            continue
+        policy = replace(work.policy, not_sent_elsewhere=True)
+        if more := len(work.would(policy).submits) - len(work.proposal.submits):
+            work.proposed_with(policy)
+            found += more
     return found
 
 

@@ -50,7 +50,7 @@ def _row(standing: Standing) -> tuple[str, ...]:
     where = f"{job.target.connection}/{job.target.device}" if job is not None else _place(record)
     return (
         job_name(standing.experiment, standing.key),
-        str(standing.phase) + (f" ({safe(last.word)})" if last is not None and last.word and _tells(last.word) else ""),
+        _phase(standing, last.word if last is not None else None),
         safe(where),
         str(job.shots) if job is not None and job.shots is not None else "",
         str(last.n) if last is not None else "",
@@ -59,9 +59,10 @@ def _row(standing: Standing) -> tuple[str, ...]:
     )
 
 
-def _tells(word: str) -> bool:
-    """Whether the provider's own word adds something to our phase."""
-    return word.lower() not in {str(phase) for phase in Phase}
+def _phase(standing: Standing, word: str | None) -> str:
+    """With the provider's own word where that adds something; of what has succeeded the lock keeps none."""
+    adds = word and standing.phase is not Phase.SUCCEEDED and word.lower() not in {str(phase) for phase in Phase}
+    return f"{standing.phase} ({safe(word)})" if adds else str(standing.phase)
 
 
 def _local(standing: Standing) -> bool:
