@@ -43,7 +43,7 @@ from tests.test_cli_signals import _own_terminal, _until
 from tests.test_local_provider import endless, linux
 
 ALL = os.environ.get("KILLS") == "all"
-POINTS = 10**6 if ALL else 40  # so many of each kind of start
+POINTS = 10**6 if ALL else 20  # so many of each kind of start
 STARTS = 5 if ALL else 2  # how many half-finished folders a second command is killed in
 ROUNDS = 50 if ALL else 10
 CROWD = 8

@@ -23,10 +23,10 @@ from tests.killing import Look, Point, some, usable
 from tests.stories import EARLIER, STORIES, Trial, passages, played, traced
 
 ALL = os.environ.get("KILLS") == "all"
-PLACES = 10**6 if ALL else 80  # failpoints in all stories but the plain one
+PLACES = 10**6 if ALL else 40  # failpoints in all stories but the plain one
 POINTS = 10**6 if ALL else 160  # system calls
-SECONDS = float("inf") if ALL else 70  # after which no more system calls are tried
-LEAST = 40  # that are tried however long it takes
+SECONDS = float("inf") if ALL else 20  # after which no more system calls are tried
+LEAST = 30  # that are tried however long it takes
 
 
 @pytest.mark.slow
