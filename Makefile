@@ -10,6 +10,8 @@ unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME VIRTUAL_ENV
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ENSURE = $(PYTHON) -c 'import sys; v = sys.version_info; \
 	sys.exit(0 if v >= (3, 11) else f"qrun needs Python 3.11 or newer, this is {v[0]}.{v[1]}: make PYTHON=python3.12 $(MAKECMDGOALS)")'
+# Two files of tests at a time.
+TWO = -n 2 --dist loadfile
 
 .PHONY: help demo test quick lint test-aer test-pulser official kill-sweep bench bench-oqtopus clean
 
@@ -31,10 +33,10 @@ demo: $(VENV)/.core
 	$(BIN)/qrun apply specs/bell.yaml
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TWO)
 
 quick: $(VENV)/.test
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(TWO) -m "not slow"
 
 lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
