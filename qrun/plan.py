@@ -71,6 +71,14 @@ class Pair:
         return self.record.key
 
     @property
+    def way(self) -> str:
+        """Whose capabilities hold, as `providers.capabilities` takes it; a record does not tell the variant."""
+        if self.job is not None:
+            return self.job.target.way
+        assert self.record is not None
+        return self.record.provider
+
+    @property
     def digest(self) -> str:
         if self.job is not None:
             return self.job.digest

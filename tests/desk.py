@@ -6,6 +6,8 @@ As a module of the provider table (`qrun.providers.MODULES`) this file stands fo
 from __future__ import annotations
 
 import json
+import os
+import pty
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -98,11 +100,41 @@ class Desk:
             start_new_session=True,
         )
 
+    def on_terminal(
+        self, *words: str, typed: str = "", script: str | None = None, **environment: str
+    ) -> tuple[int, bytes]:
+        """The exit code, and all that was shown. A `script` gets the words in place of the command."""
+        command = self.command if script is None else (sys.executable, "-c", script)
+        master, slave = pty.openpty()
+        running = subprocess.Popen(
+            [*command, *words],
+            cwd=self.folder,
+            env={**self.environment, "TERM": "dumb", **environment},
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+        )
+        os.close(slave)
+        os.write(master, typed.encode())
+        shown = b""
+        while piece := _piece(master):
+            shown += piece
+        code = running.wait()
+        os.close(master)
+        return code, shown
+
     def tree(self) -> dict[str, bytes]:
         """Everything that Git would keep."""
         results = self.folder / "results"
         files = (path for path in results.rglob("*") if path.is_file() and ".qrun" not in path.parts)
         return {str(path.relative_to(results)): path.read_bytes() for path in files}
+
+
+def _piece(master: int) -> bytes:
+    try:
+        return os.read(master, 65536)
+    except OSError:  # the other end is closed
+        return b""
 
 
 # --- the provider `memory` --------------------------------------------------------------------------------------------

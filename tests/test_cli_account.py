@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import pty
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -463,33 +459,12 @@ def test_on_a_terminal_it_is_asked_before_many_are_cancelled(desk: Desk, typed: 
         " cloud.runs.append(run)\n"
         " from qrun.cli import cli; cli.main(sys.argv[1:])"
     )
-    master, slave = pty.openpty()
-    running = subprocess.Popen(
-        [sys.executable, "-c", script, "cancel", "--remote", "memory", "--device", "qpu"],
-        cwd=desk.folder,
-        env={**desk.environment, "TERM": "dumb"},
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-    )
-    os.close(slave)
-    os.write(master, f"{typed}\n".encode())
-    seen = b""
-    while piece := _piece(master):
-        seen += piece
-    ended = running.wait()
-    os.close(master)
+
+    ended, seen = desk.on_terminal("cancel", "--remote", "memory", "--device", "qpu", typed=f"{typed}\n", script=script)
 
     assert ended == code
     assert 'cancel 1 job of memory: "x1"? [y/N]:' in seen.decode()
     assert shown in seen.decode()
-
-
-def _piece(master: int) -> bytes:
-    try:
-        return os.read(master, 65536)
-    except OSError:  # the other end is closed
-        return b""
 
 
 # --- logs -------------------------------------------------------------------------------------------------------------

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -178,27 +174,5 @@ def on_terminal(desk: Desk, *command: str, typed: str) -> tuple[int, str]:
         "with sky(recovery=Recovery.NOTHING):\n"
         " from qrun.cli import cli; cli.main(sys.argv[1:])"
     )
-    master, slave = pty.openpty()
-    running = subprocess.Popen(
-        [sys.executable, "-c", script, *command],
-        cwd=desk.folder,
-        env={**desk.environment, "TERM": "dumb"},
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-    )
-    os.close(slave)
-    os.write(master, f"{typed}\n".encode())
-    seen = b""
-    while piece := _piece(master):
-        seen += piece
-    ended = running.wait()
-    os.close(master)
+    ended, seen = desk.on_terminal(*command, typed=f"{typed}\n", script=script)
     return ended, " ".join(seen.decode().split())
-
-
-def _piece(master: int) -> bytes:
-    try:
-        return os.read(master, 65536)
-    except OSError:  # the other end is closed
-        return b""

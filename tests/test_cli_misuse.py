@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -289,25 +288,7 @@ def test_a_narrow_terminal_gets_plain_columns(desk: Desk) -> None:
 
 
 def _on_terminal(desk: Desk, *words: str, **environment: str) -> bytes:
-    master, slave = pty.openpty()
-    environment = {**desk.environment, "TERM": "xterm", **environment}
-    ended = subprocess.Popen(
-        [*desk.command, *words], cwd=desk.folder, env=environment, stdin=slave, stdout=slave, stderr=slave
-    )
-    os.close(slave)
-    shown = b""
-    while piece := _piece(master):
-        shown += piece
-    ended.wait()
-    os.close(master)
-    return shown
-
-
-def _piece(master: int) -> bytes:
-    try:
-        return os.read(master, 65536)
-    except OSError:  # the other end is closed
-        return b""
+    return desk.on_terminal(*words, **{"TERM": "xterm", **environment})[1]
 
 
 def test_an_apply_that_the_disk_stops_prints_no_empty_line(desk: Desk) -> None:

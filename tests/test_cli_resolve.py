@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -350,30 +347,8 @@ def test_on_a_terminal_a_resubmit_asks(desk: Desk, blind: Cloud, typed: str, pha
 def _typed(desk: Desk, answer: str, *words: str) -> tuple[str, int]:
     """A command on a terminal, in a process that has the cloud in memory."""
     script = "import sys; from tests.desk import sky\nwith sky():\n from qrun.cli import cli; cli.main(sys.argv[1:])"
-    master, slave = pty.openpty()
-    running = subprocess.Popen(
-        [sys.executable, "-c", script, *words],
-        cwd=desk.folder,
-        env={**desk.environment, "TERM": "dumb"},
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-    )
-    os.close(slave)
-    os.write(master, answer.encode())
-    shown = b""
-    while piece := _piece(master):
-        shown += piece
-    code = running.wait()
-    os.close(master)
+    code, shown = desk.on_terminal(*words, typed=answer, script=script)
     return shown.decode(), code
-
-
-def _piece(master: int) -> bytes:
-    try:
-        return os.read(master, 65536)
-    except OSError:  # the other end is closed
-        return b""
 
 
 # --- abandon ----------------------------------------------------------------------------------------------------------

@@ -214,8 +214,7 @@ class Apply:
         return decide(pair, self.can(pair), self.policy, self.clock.now())
 
     def can(self, pair: Pair) -> Capabilities:
-        way = pair.job.target.way if pair.job is not None else pair.record.provider if pair.record else ""
-        return self.capabilities(way)
+        return self.capabilities(pair.way)
 
     def connection(self, name: Name) -> str:
         """Through which connection a job is reached: the manifest's, else the one that sent it."""

@@ -86,7 +86,7 @@ def propose(
         record = pair.record
         if record is not None and record.phase is Phase.SUCCEEDED and shelf.missing(record):
             pair = replace(pair, missing=True)
-        step = decide(pair, capabilities(_way(pair)), policy, now)
+        step = decide(pair, capabilities(pair.way), policy, now)
         if pair.job is not None and step.sends and pair.key in withheld:
             step = replace(step, action=Action.HOLD, reason=withheld[pair.key])
         steps.append(step)
@@ -113,12 +113,6 @@ class Fresh(Sequence[Step]):
             return Fresh(self._jobs[place], self._policy, self._now)
         job = self._jobs[place]
         return decide(Pair(job=job, record=None), capabilities(job.target.way), self._policy, self._now)
-
-
-def _way(pair: Pair) -> str:
-    if pair.job is not None:
-        return pair.job.target.way
-    return pair.record.provider if pair.record is not None else ""
 
 
 def _with_needs(steps: list[Step]) -> list[Step]:

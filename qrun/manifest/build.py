@@ -30,7 +30,6 @@ PLACE: Final[Mapping[str, str]] = {
 }
 CONDUCT: Final = frozenset({"submit", "retry", "timeout"})
 LONG: Final = 40  # characters of a number in a message
-KEPT: Final = 16  # programs whose bytes are kept for a look into them
 SHARED: Final = 4096  # different tags, conducts or settings that are kept to be shared
 
 
@@ -82,7 +81,6 @@ class Builder:
         self.taken: set[str] = set()
         self._settings: dict[tuple[Any, ...], Setting | list[Verdict]] = {}
         self._shared: dict[Any, Any] = {}
-        self._contents: dict[str, bytes] = {}
 
     def job(self, draft: Draft, experiment: str, folder: str) -> Job | list[Verdict]:
         """The job, or all that stands against it, with paths that begin at the job."""
@@ -252,14 +250,8 @@ class Builder:
         return tuple(found)
 
     def _content(self, program: Program) -> bytes:
-        """What was hashed just now, as a rule; the last few are kept, since many jobs share one."""
-        found = self._contents.get(program.sha256)
-        if found is None:
-            found = program.content if program.content is not None else self.programs.read(program.path)
-            if len(self._contents) >= KEPT:
-                self._contents.clear()
-            self._contents[program.sha256] = found
-        return found
+        """What was hashed just now, as a rule; who looks into it remembers what it found."""
+        return program.content if program.content is not None else self.programs.read(program.path)
 
     def _tags(self, tags: Sequence[str]) -> tuple[str, ...]:
         words = tuple(tags)
