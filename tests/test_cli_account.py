@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -22,14 +21,6 @@ from tests.cloud import Cloud, Run
 from tests.desk import Answer, Desk, sky
 
 SEEN = 1_782_900_000.0  # 2026-07-01T10:00:00Z, when the first job of somebody else was made
-
-
-@pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    return Desk(tmp_path)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import os
 import shlex
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,14 +18,6 @@ from qrun.store import Store
 from tests.cloud import Cloud
 from tests.desk import PROJECT, Answer, Desk, sky
 from tests.shelf import Killed
-
-
-@pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    return Desk(tmp_path)
 
 
 @pytest.fixture

@@ -15,15 +15,6 @@ from qrun.cli import COMMANDS
 from qrun.errors import Problem, UsageError
 from tests.desk import BROKEN, PROJECT, Desk
 
-
-@pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    return Desk(tmp_path)
-
-
 # --- the group --------------------------------------------------------------------------------------------------------
 
 

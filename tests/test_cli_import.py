@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from hashlib import sha256
-from pathlib import Path
 
 import pytest
 
@@ -15,14 +14,6 @@ from tests.cloud import Cloud, Run
 from tests.desk import BELL, Answer, Desk, sky
 
 SEEN = 1_782_900_000.0  # when the jobs of others were made
-
-
-@pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    return Desk(tmp_path)
 
 
 @pytest.fixture

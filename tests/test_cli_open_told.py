@@ -19,12 +19,9 @@ def account() -> Iterator[Cloud]:
 
 
 @pytest.fixture
-def lab(tmp_path: Path, account: Cloud, monkeypatch: pytest.MonkeyPatch) -> Lab:
+def lab(home: Path, account: Cloud) -> Lab:
     """One open batch: `a` succeeded there and `bad` failed."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    lab = Lab(tmp_path, account)
+    lab = Lab(home, account)
     jobs = {"a": {"params": {"omega": 0.25}}, "bad": {"params": {"omega": -1.0}}}
     lab.manifest("exp", jobs, submit={"open": True})
     lab.type("apply", "--yes")

@@ -24,11 +24,8 @@ def account() -> Iterator[Cloud]:
 
 
 @pytest.fixture
-def lab(tmp_path: Path, account: Cloud, monkeypatch: pytest.MonkeyPatch) -> Lab:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    return Lab(tmp_path, account)
+def lab(home: Path, account: Cloud) -> Lab:
+    return Lab(home, account)
 
 
 # --- as they are sent -------------------------------------------------------------------------------------------------
