@@ -521,6 +521,19 @@ def test_what_is_not_there_is_told_with_what_was_looked_for(lab: Lab) -> None:
     assert (by_ovh.code, by_ovh.err) == (1, words)
 
 
+def test_what_is_no_id_at_all_is_nothing_that_could_be_cancelled(lab: Lab) -> None:
+    answer = lab.type("cancel", "--remote", "person", "nonsense")
+
+    assert (answer.code, answer.out) == (1, "nonsense: not cancelled: the service does not know it any more\n")
+
+
+def test_where_nothing_was_imported_nothing_can_be_copied(lab: Lab) -> None:
+    answer = lab.type("retry", "--rebatch", "exp.one")
+
+    hint = "qrun import takes some in; without --rebatch a manifest's jobs are meant"
+    assert (answer.code, answer.err) == (64, f"no job was imported; {hint}\n")
+
+
 def test_what_is_no_id_at_all_is_not_there_either(lab: Lab) -> None:
     answer = lab.type("import", "person", "nonsense")
 

@@ -70,6 +70,10 @@ def rebatch(
     reading = Reading(settings=settings, experiments=experiments, files=())
     seen = {experiment.name: view(settings, experiment) for experiment in reading.experiments}
     known = {(name, record.key): record for name, shelf in seen.items() for record in shelf.records}
+    if patterns and not known:
+        raise UsageError(
+            "no job was imported", hint="qrun import takes some in; without --rebatch a manifest's jobs are meant"
+        )
     chosen = select(patterns, known) if patterns is not None else _failed(known)
     if not which.all:
         chosen = [name for name in chosen if _let(which, seen[name[0]], known[name])]

@@ -123,7 +123,7 @@ async def _some(look: Look, plan: _Plan) -> Answers:
 
 async def _workload(look: Look, handle: Handle) -> Answers:
     try:
-        word = wire.word(await look.core.one(Route.WORKLOAD, handle))
+        word = wire.word(await look.named_by_person(Route.WORKLOAD, handle))
     except Missing:
         return await _batch(look, handle)
     if not running(word):
@@ -137,7 +137,7 @@ async def _workload(look: Look, handle: Handle) -> Answers:
 async def _batch(look: Look, name: Handle) -> Answers:
     """A batch that a person names by its id: all of its jobs, and the batch itself where it stays open for more."""
     try:
-        told = await look.batch(name)
+        told = await look.named_by_person(Route.BATCH, name)
     except Missing:
         return {name: UNKNOWN}
     plan = await _plan(look, name, [wire.handle({**job, "batch_id": name}) for job in await look.jobs(name)])

@@ -176,7 +176,7 @@ class Look:
 
     async def contents(self, batch: Handle) -> Sequence[Found]:
         """The jobs of a batch, whoever made it; raises Missing."""
-        told = await self._named(Route.BATCH, batch)
+        told = await self.named_by_person(Route.BATCH, batch)
         sent = await self.sent(batch)
         return [wire.found(job, told, payload=sending.fingerprint(sent, job)) for job in await self.jobs(batch)]
 
@@ -184,18 +184,18 @@ class Look:
         if self.core.ovh:
             raise Missing(f'"{self.core.name}" has no batch "{name}"', hint="a job is named with its batch: BATCH/JOB")
         try:
-            return wire.handle(await self._named(Route.JOB, name))
+            return wire.handle(await self.named_by_person(Route.JOB, name))
         except Missing:
             pass
         try:
-            await self._named(Route.WORKLOAD, name)
+            await self.named_by_person(Route.WORKLOAD, name)
         except Missing as error:
             hint = "check the id, and that its project is one of this account"
             message = f'"{self.core.name}" has no batch, no job and no workload "{name}"'
             raise Missing(message, hint=hint, status=error.status, words=error.words) from error
         return name
 
-    async def _named(self, route: Route, name: str) -> Document:
+    async def named_by_person(self, route: Route, name: str) -> Document:
         """What a person named: where the service says that this is no id at all, there is none."""
         try:
             return await self.core.one(route, name)
